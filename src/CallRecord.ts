@@ -1,0 +1,169 @@
+/**
+ * One record per call, and the one recorder that hands it on.
+ *
+ * Health, history, telemetry and whatever else is observed are folds over what
+ * the recorder sees. A sink is synchronous and must be quick; one that throws
+ * is reported and never breaks a call. The record of a call that runs is live:
+ * the same object is seen with `pending`, `running`, `retrying` and its last
+ * status, and does not change any more once it has ended.
+ *
+ * A record holds no argument value and no error message of a tool: either may
+ * carry a secret. What it says of the arguments is their keyed hash and their
+ * shape, worked out when someone reads them.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ArgumentsView } from "./internal/argumentsView.ts"
+import type { Actor } from "./Principal.ts"
+import type { ErrorClass, ReasonTag, Status } from "./ToolError.ts"
+
+/** How a call came in. */
+export type Door = "run" | "execute" | "toolkit" | "guard" | "mcp" | "batch"
+
+/** What a call does while it lives. */
+export type LiveStatus = "pending" | "running" | "retrying"
+
+/** An attempt that failed and was followed by another. */
+export interface Retried {
+  readonly attempt: number
+  readonly code: string
+  /** Milliseconds until the next attempt. */
+  readonly delay: number
+}
+
+export interface CallRecord {
+  readonly callId: string
+  /** The call whose fallback this is. */
+  readonly parentId: string | undefined
+  /** `unknownTool` for a name that no tool has. */
+  readonly tool: string
+  readonly door: Door
+  readonly principal: string
+  readonly tenant: string | undefined
+  readonly actor: Actor | undefined
+  readonly status: Status | LiveStatus
+  /** Why it did not succeed, or why it is degraded. */
+  readonly reason: ReasonTag | undefined
+  readonly code: string | undefined
+  readonly class: ErrorClass | undefined
+  /** How often the handler was started; 0 says that it was never reached. */
+  readonly attempts: number
+  readonly retried: ReadonlyArray<Retried>
+  /** Milliseconds since the epoch. */
+  readonly queuedAt: number
+  readonly startedAt: number | undefined
+  readonly completedAt: number | undefined
+  /** The handler went on after its interruption. */
+  readonly abandoned: boolean
+  /** Millionths of a dollar, estimated. */
+  readonly cost: number | undefined
+  readonly arguments: ArgumentsView
+  readonly traceId: string | undefined
+  readonly spanId: string | undefined
+  readonly metadata: Readonly<Record<string, string>> | undefined
+}
+
+/** The one name under which calls to tools that do not exist are recorded: names from outside are hostile. */
+export const unknownTool = "(unknown)"
+
+/** Whether the call has ended. */
+export const isEnded = (record: CallRecord): boolean => record.completedAt !== undefined
+
+/** Milliseconds from the call's arrival to its end; `undefined` while it lives. */
+export const latency = (record: CallRecord): number | undefined =>
+  record.completedAt === undefined ? undefined : record.completedAt - record.queuedAt
+
+/** The record as plain data, safe to print and to send. */
+export const toJson = (record: CallRecord): Record<string, unknown> => ({
+  callId: record.callId,
+  parentId: record.parentId,
+  tool: record.tool,
+  door: record.door,
+  principal: record.principal,
+  tenant: record.tenant,
+  actor: record.actor,
+  status: record.status,
+  reason: record.reason,
+  code: record.code,
+  class: record.class,
+  attempts: record.attempts,
+  retried: record.retried,
+  queuedAt: record.queuedAt,
+  startedAt: record.startedAt,
+  completedAt: record.completedAt,
+  abandoned: record.abandoned,
+  cost: record.cost,
+  arguments: record.arguments.toJSON(),
+  traceId: record.traceId,
+  spanId: record.spanId,
+  metadata: record.metadata
+})
+
+/** What follows calls. Every method is called from the call's own fiber and must not wait. */
+export interface Sink {
+  /** A call came in. */
+  readonly onStart?: (record: CallRecord) => void
+  /** Its status changed to `running` or `retrying`. */
+  readonly onChange?: (record: CallRecord) => void
+  /** It ended: called once per call. */
+  readonly onEnd?: (record: CallRecord) => void
+}
+
+/** Hands every call's record to every sink. */
+export class CallRecorder extends Context.Service<
+  CallRecorder,
+  {
+    /** The recorder's own side, called by the pipeline. */
+    readonly sink: Required<Sink>
+    /** Adds a sink for as long as the scope is open. */
+    readonly add: (sink: Sink) => Effect.Effect<void, never, Scope.Scope>
+    /** Every record when its call ends. A slow reader loses the oldest of 4,096, never holds up a call. */
+    readonly records: Stream.Stream<CallRecord>
+  }
+>()("interlock/CallRecord/CallRecorder") {}
+
+export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = Effect.gen(function* () {
+  const context = yield* Effect.context<never>()
+  let sinks: ReadonlyArray<Sink> = []
+  const ended = yield* Effect.acquireRelease(PubSub.sliding<CallRecord>(4096), PubSub.shutdown)
+  const each = (name: keyof Sink) => (record: CallRecord) => {
+    for (const sink of sinks) {
+      try {
+        sink[name]?.(record)
+      } catch (defect) {
+        // A sink is an observer: its bug must not become the call's.
+        Effect.runForkWith(context)(ErrorReporter.report(Cause.die(defect)))
+      }
+    }
+  }
+  const onEnd = each("onEnd")
+  return {
+    sink: {
+      onStart: each("onStart"),
+      onChange: each("onChange"),
+      onEnd: (record) => {
+        onEnd(record)
+        PubSub.publishUnsafe(ended, record)
+      }
+    },
+    add: (sink) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          sinks = [...sinks, sink]
+        }),
+        () =>
+          Effect.sync(() => {
+            sinks = sinks.filter((other) => other !== sink)
+          })
+      ),
+    records: Stream.fromPubSub(ended)
+  }
+})
+
+export const layer: Layer.Layer<CallRecorder> = Layer.effect(CallRecorder, make)

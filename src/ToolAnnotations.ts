@@ -1,0 +1,141 @@
+/**
+ * What a tool says about itself, as annotations on `effect/ai`'s `Tool`.
+ *
+ * Presence is read without defaults: a tool that says nothing about a property
+ * is a third state, `undefined`, neither yes nor no. `Tool.Readonly`,
+ * `Destructive`, `Idempotent` and `OpenWorld` are Effect's own and are read
+ * here, not duplicated.
+ */
+import * as Tool from "effect/ai/Tool"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type { Capability } from "./Capability.ts"
+import type { ErrorClass } from "./ToolError.ts"
+
+/** What the tool needs; `[]` says that it needs nothing. */
+export class Capabilities extends Context.Service<Capabilities, ReadonlyArray<Capability>>()(
+  "interlock/ToolAnnotations/Capabilities"
+) {}
+
+/** A human decides before every call: the one on whose behalf it is made, or another. */
+export class Confirmation extends Context.Service<Confirmation, "confirm" | "approve">()(
+  "interlock/ToolAnnotations/Confirmation"
+) {}
+
+/** How long one attempt may take. */
+export class Timeout extends Context.Service<Timeout, Duration.Input>()(
+  "interlock/ToolAnnotations/Timeout"
+) {}
+
+/** Retries after the first attempt; 0 means none. */
+export class Retries extends Context.Service<Retries, number>()("interlock/ToolAnnotations/Retries") {}
+
+/** What an error of the tool is, and when to try again where it says so. */
+export interface Classification {
+  readonly class: ErrorClass
+  readonly retryAfter?: Duration.Input | undefined
+}
+
+/** Classifies the tool's own failures and what its handler throws; `undefined` leaves it to the defaults. */
+export class Classify extends Context.Service<Classify, (error: unknown) => Classification | undefined>()(
+  "interlock/ToolAnnotations/Classify"
+) {}
+
+/** An upper bound of what one attempt costs, in millionths of a dollar, or a function of the decoded parameters. */
+export class Cost extends Context.Service<Cost, number | ((params: unknown) => number)>()(
+  "interlock/ToolAnnotations/Cost"
+) {}
+
+/** Whether a batch can do without the tool's result; a call may say otherwise. */
+export class Importance extends Context.Service<Importance, "critical" | "optional">()(
+  "interlock/ToolAnnotations/Importance"
+) {}
+
+/** What answers when the tool cannot. */
+export type FallbackSource =
+  /** A value of the tool's success type. */
+  | { readonly value: unknown }
+  /** Another tool of the same executor, called anew through the whole pipeline. */
+  | { readonly tool: string; readonly params?: (params: unknown) => unknown }
+
+/** What answers, marked `degraded`, when the tool is unavailable or fails. */
+export class Fallback extends Context.Service<Fallback, FallbackSource>()(
+  "interlock/ToolAnnotations/Fallback"
+) {}
+
+/** Labels that limits, lists and switches select by. */
+export class Tags extends Context.Service<Tags, ReadonlyArray<string>>()("interlock/ToolAnnotations/Tags") {}
+
+/** The name at the place the tool comes from; `x__y` is `y` of `x` without it. Globs match both names. */
+export class UpstreamName extends Context.Service<UpstreamName, string>()(
+  "interlock/ToolAnnotations/UpstreamName"
+) {}
+
+/** Lets parameters through that the schema does not name; they are dropped by decoding. */
+export class UnknownParams extends Context.Service<UnknownParams, "allow">()(
+  "interlock/ToolAnnotations/UnknownParams"
+) {}
+
+/** How many calls of the tool run at once, and how many may wait. */
+export interface BulkheadOptions {
+  readonly maxConcurrent: number
+  /** Beyond it a call is `overloaded`; default 0. */
+  readonly maxQueue?: number
+}
+
+export class Bulkhead extends Context.Service<Bulkhead, BulkheadOptions>()(
+  "interlock/ToolAnnotations/Bulkhead"
+) {}
+
+/** The circuit the tool shares with others that fail together; its own name by default. `false`: none. */
+export class Circuit extends Context.Service<Circuit, string | false>()(
+  "interlock/ToolAnnotations/Circuit"
+) {}
+
+/** Marks a string field whose whole value is a host or a URL: `Schema.String.annotate(ToolAnnotations.host)`. */
+export const host = { "interlock/host": true } as const
+
+/** Everything a tool says that governance reads, in one plain value. */
+export interface ToolFacts {
+  readonly name: string
+  /** The exposed and, where there is one, the upstream name. */
+  readonly names: ReadonlyArray<string>
+  readonly description: string | undefined
+  readonly tags: ReadonlyArray<string>
+  readonly capabilities: ReadonlyArray<Capability> | undefined
+  readonly confirmation: "confirm" | "approve" | undefined
+  readonly readonly: boolean | undefined
+  readonly destructive: boolean | undefined
+  readonly idempotent: boolean | undefined
+  readonly openWorld: boolean | undefined
+  readonly importance: "critical" | "optional" | undefined
+  readonly bulkhead: BulkheadOptions | undefined
+  readonly tool: Tool.Any
+}
+
+/** Reads a tool. */
+export const read = (tool: Tool.Any): ToolFacts => {
+  const get = <I, S>(key: Context.Key<I, S>): S | undefined =>
+    Context.getOrUndefined(tool.annotations as Context.Context<never>, key)
+  return {
+    name: tool.name,
+    names: namesOf(tool.name, get(UpstreamName)),
+    description: Tool.getDescription(tool),
+    tags: get(Tags) ?? [],
+    capabilities: get(Capabilities),
+    confirmation: get(Confirmation),
+    readonly: get(Tool.Readonly),
+    destructive: get(Tool.Destructive),
+    idempotent: get(Tool.Idempotent),
+    openWorld: get(Tool.OpenWorld),
+    importance: get(Importance),
+    bulkhead: get(Bulkhead),
+    tool
+  }
+}
+
+const namesOf = (name: string, upstream: string | undefined): ReadonlyArray<string> => {
+  if (upstream !== undefined) return [name, upstream]
+  const separator = name.indexOf("__")
+  return separator > 0 ? [name, name.slice(separator + 2)] : [name]
+}

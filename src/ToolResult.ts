@@ -1,0 +1,37 @@
+/**
+ * The answer to an untyped caller. It never carries a cause or a stack, and it
+ * survives JSON: `Schema.toCodecJson(ToolResult)` both ways.
+ */
+import * as Schema from "effect/Schema"
+import { Status, ToolError } from "./ToolError.ts"
+
+export const ToolResult = Schema.Struct({
+  callId: Schema.String,
+  tool: Schema.String,
+  status: Status,
+  /** The tool's success, encoded by its schema; for `degraded` the fallback's. */
+  value: Schema.optionalKey(Schema.Unknown),
+  /** The value was larger than the cap: `value` is then the beginning of its JSON text. */
+  truncated: Schema.optionalKey(Schema.Literal(true)),
+  /** Why the call did not succeed, or why it is degraded. */
+  error: Schema.optionalKey(ToolError),
+  /** How often the handler was started. */
+  attempts: Schema.Int,
+  /** Times in milliseconds since the epoch; `startedAt` is when the handler first began. */
+  queuedAt: Schema.Finite,
+  startedAt: Schema.optionalKey(Schema.Finite),
+  completedAt: Schema.Finite,
+  /** Milliseconds from `queuedAt` to `completedAt`. */
+  latency: Schema.Finite,
+  /** The estimate of every attempt together, in millionths of a dollar, where the tool gives one. */
+  cost: Schema.optionalKey(Schema.Finite),
+  /** The handler went on after its interruption; what it did is unknown. */
+  abandoned: Schema.optionalKey(Schema.Literal(true)),
+  traceId: Schema.optionalKey(Schema.String),
+  spanId: Schema.optionalKey(Schema.String)
+})
+export type ToolResult = typeof ToolResult.Type
+
+/** Whether the call produced a value: `success` or `degraded`. */
+export const isUsable = (result: ToolResult): boolean =>
+  result.status === "success" || result.status === "degraded"

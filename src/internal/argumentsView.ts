@@ -1,0 +1,95 @@
+/**
+ * What may be said of a call's arguments without saying them: a keyed hash and
+ * a shape. Both are worked out when first read, so that a call pays nothing for
+ * them; the arguments are let go of then. Large ones are viewed at once, so
+ * that records kept in memory stay small.
+ */
+import { hmac } from "@noble/hashes/hmac.js"
+import { sha256 } from "@noble/hashes/sha2.js"
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
+
+/** Above this many bytes of JSON the view is worked out when the call ends. */
+const keepBelow = 2048
+
+/** JSON with the keys of every object in one order, so that equal arguments hash alike. Needs acyclic JSON. */
+export const canonicalJson = (value: unknown): string => {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`
+  if (value !== null && typeof value === "object") {
+    const record = value as Record<string, unknown>
+    const parts = Object.keys(record)
+      .filter((key) => record[key] !== undefined)
+      .sort()
+      .map((key) => `${JSON.stringify(key)}:${canonicalJson(record[key])}`)
+    return `{${parts.join(",")}}`
+  }
+  return JSON.stringify(value) ?? "null"
+}
+
+/** HMAC-SHA-256 of the canonical JSON, in hexadecimal. */
+export const keyedHash = (key: Uint8Array, value: unknown): string =>
+  bytesToHex(hmac(sha256, key, utf8ToBytes(canonicalJson(value))))
+
+/** The shape of a value: kinds and sizes, and only those keys that the tool's schema names itself. */
+const shapeOf = (value: unknown, names: ReadonlySet<string>, depth = 0): string => {
+  if (value === null) return "null"
+  if (Array.isArray(value)) {
+    return value.length === 0 ? "[]" : `[${value.length} × ${shapeOf(value[0], names, depth + 1)}]`
+  }
+  if (typeof value !== "object") return typeof value
+  if (depth > 4) return "{…}"
+  const parts: Array<string> = []
+  let others = 0
+  for (const key of Object.keys(value)) {
+    if (names.has(key) && parts.length < 20) {
+      parts.push(`${key}: ${shapeOf((value as Record<string, unknown>)[key], names, depth + 1)}`)
+    } else others++
+  }
+  if (others > 0) parts.push(`${others} other`)
+  return `{ ${parts.join(", ")} }`
+}
+
+export class ArgumentsView {
+  #raw: unknown
+  #key: Uint8Array | undefined
+  #names: ReadonlySet<string>
+  #hash: string | undefined
+  #shape: string | undefined
+
+  constructor(key: Uint8Array, names: ReadonlySet<string>, raw: unknown, bytes: number) {
+    this.#raw = raw
+    this.#key = key
+    this.#names = names
+    if (bytes > keepBelow) this.#view()
+  }
+
+  /** The view of arguments that were never looked into. */
+  static refused(why: string): ArgumentsView {
+    const view = new ArgumentsView(new Uint8Array(), new Set(), undefined, 0)
+    view.#key = undefined
+    view.#shape = why
+    return view
+  }
+
+  /** Keyed; `undefined` where the arguments were refused before anything walked them. */
+  get hash(): string | undefined {
+    this.#view()
+    return this.#hash
+  }
+
+  get shape(): string {
+    this.#view()
+    return this.#shape ?? ""
+  }
+
+  toJSON(): { readonly hash: string | undefined; readonly shape: string } {
+    return { hash: this.hash, shape: this.shape }
+  }
+
+  #view(): void {
+    if (this.#key === undefined) return
+    this.#hash = keyedHash(this.#key, this.#raw)
+    this.#shape = shapeOf(this.#raw, this.#names)
+    this.#key = undefined
+    this.#raw = undefined
+  }
+}
