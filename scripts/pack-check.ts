@@ -1,0 +1,80 @@
+/**
+ * Proves that what would be published can be used: packs it, lets `publint` and `attw` judge the tarball, installs that
+ * tarball in an empty folder, and there imports and type-checks every public subpath and none of the internal ones.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, join } from "node:path"
+import { build, packageDir, root, run, runTool } from "./build.ts"
+
+/** The npm that runs this script, under its own Node: an older npm may not start under the Node of `node_modules`. */
+const npm = (args: ReadonlyArray<string>, cwd: string): void => {
+  const { npm_execpath: cli, npm_node_execpath: node } = process.env
+  if (cli !== undefined && node !== undefined) run(node, [cli, ...args], cwd)
+  else run("npm", args, cwd)
+}
+
+const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"))
+
+const modulesIn = (folder: string): ReadonlyArray<string> =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(".js"))
+    .map((file) => basename(file, ".js"))
+
+/** The versions the tests ran with, so that a release elsewhere cannot change what this check finds. */
+const installedVersions = (names: ReadonlyArray<string>): ReadonlyArray<string> =>
+  names.map((name) => `${name}@${readJson(join(root, "node_modules", name, "package.json")).version}`)
+
+const program = (open: ReadonlyArray<string>, closed: ReadonlyArray<string>): string => `
+for (const subpath of ${JSON.stringify(open)}) await import(subpath)
+for (const subpath of ${JSON.stringify(closed)}) {
+  const code = await import(subpath).then(() => "none", (error) => error.code)
+  if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED") throw new Error(subpath + " is not refused: " + code)
+}
+console.log("imported ${open.length} public subpaths; ${closed.length} internal ones are refused")
+`
+
+const typed = (open: ReadonlyArray<string>): string =>
+  open.map((subpath, i) => `export * as m${i} from "${subpath}"\n`).join("")
+
+const compilerOptions = { target: "ES2024", module: "NodeNext", strict: true, noEmit: true, types: [] }
+
+const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string>): void => {
+  const { name, dependencies, peerDependencies } = readJson(join(packageDir, "package.json"))
+  const closed = modulesIn(join(packageDir, "dist/internal")).map((module) => `${name}/internal/${module}`)
+  writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }')
+  const needed = installedVersions(Object.keys({ ...dependencies, ...peerDependencies }))
+  npm(["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", tarball, ...needed], folder)
+  writeFileSync(join(folder, "program.js"), program(open, closed))
+  run(process.execPath, ["program.js"], folder)
+  writeFileSync(join(folder, "program.ts"), typed(open))
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }))
+  runTool("tsc", ["-p", folder])
+}
+
+const folder = mkdtempSync(join(tmpdir(), "pack-check-"))
+try {
+  build()
+  npm(["pack", "--pack-destination", folder], packageDir)
+  const { name, version, exports } = readJson(join(packageDir, "package.json"))
+  const tarball = join(folder, `${name}-${version}.tgz`)
+  const flat = modulesIn(join(packageDir, "dist")).filter((module) => module !== "index")
+  const named = Object.keys(exports).filter((key) => !key.includes("*"))
+  runTool("publint", ["run", tarball, "--strict"])
+  runTool("attw", [
+    tarball,
+    "--profile",
+    "esm-only",
+    "-f",
+    "table-flipped",
+    "--no-emoji",
+    "--include-entrypoints",
+    ...flat
+  ])
+  checkAsUser(folder, tarball, [
+    ...named.map((key) => name + key.slice(1)),
+    ...flat.map((module) => `${name}/${module}`)
+  ])
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}
