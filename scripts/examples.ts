@@ -1,17 +1,13 @@
 /** Runs every numbered program of `examples/`, and the demo without a terminal, each within a minute. */
 import { spawnSync } from "node:child_process"
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync, globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 
 const root = join(import.meta.dirname, "..")
 const timeLimit = 60_000
 const lineLimit = 80
 
-const numbered = readdirSync(join(root, "examples"))
-  .filter((file) => /^\d.*\.ts$/.test(file))
-  .sort()
-  .map((file) => `examples/${file}`)
-
+const numbered = globSync("examples/[0-9]*.ts", { cwd: root }).sort()
 const demo = "examples/demo/main.ts"
 
 const lineCount = (file: string) => readFileSync(join(root, file), "utf8").trimEnd().split("\n").length

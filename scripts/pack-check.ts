@@ -44,7 +44,7 @@ const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string
   const closed = modulesIn(join(packageDir, "dist/internal")).map((module) => `${name}/internal/${module}`)
   writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }')
   const needed = installedVersions(Object.keys({ ...dependencies, ...peerDependencies }))
-  npm(["install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", tarball, ...needed], folder)
+  npm(["install", "--no-save", "--loglevel=error", "--prefer-offline", tarball, ...needed], folder)
   writeFileSync(join(folder, "program.js"), program(open, closed))
   run(process.execPath, ["program.js"], folder)
   writeFileSync(join(folder, "program.ts"), typed(open))
@@ -55,7 +55,7 @@ const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string
 const folder = mkdtempSync(join(tmpdir(), "pack-check-"))
 try {
   build()
-  npm(["pack", "--pack-destination", folder], packageDir)
+  npm(["pack", "--loglevel=error", "--pack-destination", folder], packageDir)
   const { name, version, exports } = readJson(join(packageDir, "package.json"))
   const tarball = join(folder, `${name}-${version}.tgz`)
   const flat = modulesIn(join(packageDir, "dist")).filter((module) => module !== "index")

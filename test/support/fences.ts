@@ -3,19 +3,13 @@
  * A fence marked `ts` is run, one marked `ts no-run` is only type-checked, and there is no third kind.
  */
 import { spawn } from "node:child_process"
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
 export const root = join(import.meta.dirname, "../..")
 
 /** The pages a user reads, as paths from the root. */
-export const pages: ReadonlyArray<string> = [
-  "README.md",
-  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".md"))
-    .sort()
-    .map((file) => `docs/${file}`)
-]
+export const pages: ReadonlyArray<string> = ["README.md", ...globSync("docs/**/*.md", { cwd: root }).sort()]
 
 export interface Fence {
   readonly page: string
