@@ -149,4 +149,18 @@ describe("the repository", () => {
   it("locks versions by integrity alone, so that any registry or mirror can serve them", () => {
     assert.notInclude(read("package-lock.json"), '"resolved"')
   })
+
+  // npm leaves out an optional package whose `engines` exclude the Node it runs under, though here a newer Node will load it:
+  // after an update of vite, delete `engines` from these entries of the lock.
+  it("lets npm under Node 18 install the native part of vite's bundler", () => {
+    const locked: Record<string, { readonly engines?: object }> = JSON.parse(
+      read("package-lock.json")
+    ).packages
+    const bindings = Object.keys(locked).filter((path) => path.includes("@rolldown/binding-"))
+    assert.isNotEmpty(bindings)
+    assert.deepStrictEqual(
+      bindings.filter((path) => locked[path]?.engines !== undefined),
+      []
+    )
+  })
 })
