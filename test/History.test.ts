@@ -193,10 +193,11 @@ describe("History", () => {
       const early = start(recorder.sink)
       yield* Effect.gen(function* () {
         const history = yield* History.History
+        start(recorder.sink)
         change(recorder.sink, early, "running")
         end(recorder.sink, early, "success")
         const { all } = yield* history.statistics
-        assert.deepStrictEqual([all.started, all.inFlight, all.ended], [0, 0, 0])
+        assert.deepStrictEqual([all.started, all.inFlight, all.ended], [1, 1, 0])
       }).pipe(Effect.provide(History.layer()))
     }).pipe(Effect.provide(CallRecord.layer))
   )

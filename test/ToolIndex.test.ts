@@ -104,13 +104,17 @@ describe("ToolIndex", () => {
   it("bears a schema that has no JSON form, refers to itself or is none", () => {
     const cyclic: Record<string, unknown> = { type: "object", description: "loop" }
     cyclic["properties"] = { itself: cyclic, nothing: null, number: 3 }
+    // Each level holds the next twice: a walk without bounds would take 2^40 steps.
+    let deep: Record<string, unknown> = { type: "string" }
+    for (let level = 0; level < 40; level++) deep = { properties: { one: deep, other: deep } }
     const odd = [
+      Tool.dynamic("deep", { parameters: deep as never }) as Tool.Any,
       Tool.make("opaque", { parameters: Schema.Struct({ file: Schema.Symbol }) }) as Tool.Any,
       Tool.dynamic("cyclic", { parameters: cyclic as never }) as Tool.Any,
       Tool.dynamic("broken", { parameters: { properties: null } as never }) as Tool.Any
     ].map(ToolAnnotations.read)
-    const found = ToolIndex.make(odd).search("opaque itself broken")
-    assert.strictEqual(found.length, 3)
+    const found = ToolIndex.make(odd).search("opaque itself broken deep")
+    assert.strictEqual(found.length, 4)
   })
 
   it("bears any query: it never throws, finds each tool once and only tools it has", () => {
