@@ -173,7 +173,7 @@ class Series {
         attributes: {
           "gen_ai.tool.name": this.#tool,
           // Exporters read the unit from here.
-          unit: "seconds",
+          unit: "s",
           ...(error === undefined ? {} : { "error.type": error })
         },
         boundaries
