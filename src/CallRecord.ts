@@ -20,6 +20,7 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ArgumentsView } from "./internal/argumentsView.ts"
+import * as Sliding from "./internal/sliding.ts"
 import type { Actor } from "./Principal.ts"
 import type { ErrorClass, ReasonTag, Status } from "./ToolError.ts"
 
@@ -43,6 +44,8 @@ export interface CallRecord {
   readonly parentId: string | undefined
   /** `unknownTool` for a name that no tool has. */
   readonly tool: string
+  /** The key of the circuit the tool's attempts run in. */
+  readonly circuit: string | undefined
   readonly door: Door
   readonly principal: string
   readonly tenant: string | undefined
@@ -84,6 +87,7 @@ export const toJson = (record: CallRecord): Record<string, unknown> => ({
   callId: record.callId,
   parentId: record.parentId,
   tool: record.tool,
+  circuit: record.circuit,
   door: record.door,
   principal: record.principal,
   tenant: record.tenant,
@@ -149,7 +153,7 @@ export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = 
       onChange: each("onChange"),
       onEnd: (record) => {
         onEnd(record)
-        PubSub.publishUnsafe(ended, record)
+        Sliding.publish(ended, record)
       }
     },
     add: (sink) =>
@@ -162,7 +166,8 @@ export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = 
             sinks = sinks.filter((other) => other !== sink)
           })
       ),
-    records: Stream.fromPubSub(ended)
+    // Publishing wakes a waiting reader at once: its work must not happen inside the call.
+    records: Stream.tap(Stream.fromPubSub(ended), () => Effect.yieldNow)
   }
 })
 

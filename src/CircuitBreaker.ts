@@ -30,6 +30,7 @@ import * as Stream from "effect/Stream"
 import type { Admission, Detail, Outcome, Refusal, Snapshot, State, Transition } from "./Circuit.ts"
 import * as Circuit from "./Circuit.ts"
 import * as Glob from "./internal/glob.ts"
+import * as Sliding from "./internal/sliding.ts"
 
 export type { Admission, Detail, Outcome, Refusal, Snapshot, Transition } from "./Circuit.ts"
 export { consecutive, rate, rateWithin, type TripRule } from "./TripRule.ts"
@@ -130,12 +131,7 @@ export const make = (
     const change = (key: string, entry: Entry, next: State, at: number): void => {
       const transition = Circuit.transition(key, Ref.getUnsafe(entry.state), next, at)
       MutableRef.set(entry.state.ref, next)
-      if (transition === undefined) return
-      // Publishing unsafely does not slide by itself.
-      if (!PubSub.publishUnsafe(changes, transition) && !changes.shutdownFlag.current) {
-        changes.pubsub.slide()
-        PubSub.publishUnsafe(changes, transition)
-      }
+      if (transition !== undefined) Sliding.publish(changes, transition)
     }
 
     const command = (key: string, next: (generation: number, now: number) => State): Effect.Effect<void> =>

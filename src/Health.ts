@@ -182,6 +182,8 @@ export const make: (
     const breaker = yield* CircuitBreaker
     const ended = yield* Effect.acquireRelease(PubSub.sliding<string>(1024), PubSub.shutdown)
     const tools = new Map<string, Ref.Ref<State>>()
+    // Which circuit each tool that was called runs in: several may share one.
+    const circuits = new Map<string, string>()
 
     yield* recorder.add({
       onEnd: (record) => {
@@ -189,6 +191,7 @@ export const make: (
         if (state === undefined) {
           state = Ref.makeUnsafe(empty())
           tools.set(record.tool, state)
+          if (record.circuit !== undefined) circuits.set(record.tool, record.circuit)
         }
         MutableRef.set(state.ref, fold(Ref.getUnsafe(state), record))
         Sliding.publish(ended, record.tool)
@@ -196,7 +199,7 @@ export const make: (
     })
 
     const get = (tool: string): Effect.Effect<ToolHealth> =>
-      Effect.map(breaker.state(tool), (snapshot) => {
+      Effect.map(breaker.state(circuits.get(tool) ?? tool), (snapshot) => {
         const state = tools.get(tool)
         return view(tool, state === undefined ? untouched : Ref.getUnsafe(state), snapshot, threshold)
       })
@@ -209,8 +212,9 @@ export const make: (
       changes: Stream.merge(
         Stream.fromPubSub(ended),
         breaker.transitions.pipe(
-          Stream.map((transition) => transition.key),
-          Stream.filter((key) => tools.has(key))
+          Stream.flatMap(({ key }) =>
+            Stream.fromIterable([...circuits].flatMap(([tool, circuit]) => (circuit === key ? [tool] : [])))
+          )
         )
       ).pipe(Stream.mapEffect(get))
     }

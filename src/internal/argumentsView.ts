@@ -11,18 +11,22 @@ import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 /** Above this many bytes of JSON the view is worked out when the call ends. */
 const keepBelow = 2048
 
-/** JSON with the keys of every object in one order, so that equal arguments hash alike. Needs acyclic JSON. */
+/**
+ * JSON with the keys of every object in one order, so that equal arguments hash
+ * alike. For acyclic values of bounded depth; what JSON cannot say is named.
+ */
 export const canonicalJson = (value: unknown): string => {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`
-  if (value !== null && typeof value === "object") {
-    const record = value as Record<string, unknown>
-    const parts = Object.keys(record)
-      .filter((key) => record[key] !== undefined)
-      .sort()
-      .map((key) => `${JSON.stringify(key)}:${canonicalJson(record[key])}`)
-    return `{${parts.join(",")}}`
+  if (value === null || typeof value !== "object") {
+    return typeof value === "bigint" ? `"${value}n"` : (JSON.stringify(value) ?? "null")
   }
-  return JSON.stringify(value) ?? "null"
+  if ("toJSON" in value && typeof value.toJSON === "function") return canonicalJson(value.toJSON())
+  const record = value as Record<string, unknown>
+  const parts = Object.keys(record)
+    .filter((key) => record[key] !== undefined)
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonicalJson(record[key])}`)
+  return `{${parts.join(",")}}`
 }
 
 /** HMAC-SHA-256 of the canonical JSON, in hexadecimal. */
@@ -61,6 +65,9 @@ export class ArgumentsView {
     this.#names = names
     if (bytes > keepBelow) this.#view()
   }
+
+  /** Of a call that ended before anything looked at its arguments. */
+  static readonly unseen: ArgumentsView = ArgumentsView.refused("not looked into")
 
   /** The view of arguments that were never looked into. */
   static refused(why: string): ArgumentsView {

@@ -14,6 +14,7 @@ export const pending = (fields: Partial<CallRecord> = {}): LiveRecord => ({
   callId: `call-${++made}`,
   parentId: undefined,
   tool: "add",
+  circuit: fields.tool ?? "add",
   door: "execute",
   principal: "ann",
   tenant: undefined,

@@ -1,0 +1,139 @@
+/**
+ * The whole of governance as layers: the complete in-process set, the same from
+ * `Config`, and a guard for applications that cannot change.
+ */
+import * as AiError from "effect/ai/AiError"
+import type * as Tool from "effect/ai/Tool"
+import type * as Toolkit from "effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Approvals from "./Approvals.ts"
+import * as Bulkhead from "./Bulkhead.ts"
+import * as CallRecord from "./CallRecord.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
+import { CurrentDefaults, type Defaults, defaults } from "./Defaults.ts"
+import * as Health from "./Health.ts"
+import * as History from "./History.ts"
+import type { Ended } from "./internal/call.ts"
+import { executionFailure, handlersOf, rawHandler } from "./internal/governedToolkit.ts"
+import type { Governance } from "./internal/kernel.ts"
+import * as Permissions from "./Permissions.ts"
+import * as Pipeline from "./Pipeline.ts"
+import * as RateLimits from "./RateLimits.ts"
+import * as SecurityPolicy from "./SecurityPolicy.ts"
+import * as Settings from "./Settings.ts"
+import * as Telemetry from "./Telemetry.ts"
+import type { Tools } from "./ToolExecutor.ts"
+
+/** Everything that `layer` provides. */
+export type Services = Governance | Health.Health | History.History
+
+/** What each concern is told; whatever is absent has its default. */
+export interface Options {
+  readonly policy?: SecurityPolicy.Policy
+  readonly rules?: ReadonlyArray<SecurityPolicy.Rule>
+  readonly permissions?: Permissions.Options
+  readonly approvals?: Approvals.Options
+  readonly rateLimits?: ReadonlyArray<RateLimits.Limit>
+  readonly bulkhead?: Bulkhead.Options
+  readonly breaker?: CircuitBreaker.Options
+  readonly health?: Health.Options
+  readonly history?: History.Options
+  readonly defaults?: Partial<Defaults>
+}
+
+/** The complete in-process set. Provide another layer of a concern after it to replace that concern. */
+export const layer = (options: Options = {}): Layer.Layer<Services> => {
+  const recorder = CallRecord.layer
+  const breaker = CircuitBreaker.layerMemory(options.breaker)
+  return Layer.mergeAll(
+    SecurityPolicy.layer(options.policy, options.rules === undefined ? {} : { rules: options.rules }),
+    Permissions.layer(options.permissions),
+    Approvals.layerMemory(options.approvals),
+    RateLimits.layerMemory(options.rateLimits),
+    Bulkhead.layer(options.bulkhead),
+    Health.layer(options.health),
+    History.layer(options.history),
+    Telemetry.layer,
+    Layer.succeed(CurrentDefaults, { ...defaults, ...options.defaults })
+  ).pipe(Layer.provideMerge(Layer.merge(recorder, breaker)))
+}
+
+/**
+ * The complete in-process set from `Config`: the environment, a `.env` file or
+ * JSON, by the names of `Settings`. What `options` gives wins.
+ */
+export const layerConfig = (options: Options = {}): Layer.Layer<Services, Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Settings.config, (settings) => layer(Settings.merge(settings, options))))
+
+/**
+ * Governs a toolkit's handlers in place: requires the raw ones and provides
+ * governed ones under the same identifiers, for an application that cannot
+ * change. It holds from the handler inwards: Effect has decoded the arguments
+ * before it is asked, so it cannot refuse a malformed call before its schema is
+ * revealed, nor record it. Where there is a choice, use `ToolExecutor`.
+ *
+ * A refusal is an `AiError` that is not retryable: in failure mode `"return"`
+ * the model sees it, in `"error"` it ends the generation.
+ */
+export const guard = <T extends Tools>(
+  toolkit: Toolkit.Toolkit<T>
+): Layer.Layer<Tool.HandlersFor<T>, never, Tool.HandlersFor<T> | Governance> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const services = yield* Effect.context<Governance>()
+      const pipeline = yield* Pipeline.make(handlersOf(toolkit, services), {
+        hashKey: crypto.getRandomValues(new Uint8Array(32)),
+        idPrefix: `guard_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
+      })
+      const governed = new Map<string, unknown>()
+      for (const { facts } of pipeline.tools.values()) {
+        const raw = services.mapUnsafe.get(facts.tool.id) as Tool.Handler<string> & Guarded
+        const handler = (params: unknown, context: Toolkit.HandlerContext<Tool.Any>) =>
+          Effect.flatMap(
+            pipeline.run({
+              door: "guard",
+              tool: facts.name,
+              params,
+              decoded: true,
+              id: context.toolCallId,
+              onProgress: (_, value) => context.preliminary(value as never)
+            }),
+            (ended) => toHandlerResult(facts.name, ended)
+          )
+        governed.set(
+          facts.tool.id,
+          // Guarding twice would charge twice: a guarded handler is passed on as it is.
+          raw[rawHandler] === undefined
+            ? { name: facts.name, context: Context.empty(), handler, [rawHandler]: raw }
+            : raw
+        )
+      }
+      return Context.makeUnsafe<Tool.HandlersFor<T>>(governed)
+    })
+  )
+
+interface Guarded {
+  readonly [rawHandler]?: Tool.Handler<string>
+}
+
+const toHandlerResult = (name: string, ended: Ended): Effect.Effect<unknown, unknown> => {
+  const { reason } = ended
+  if ("encoded" in ended || reason === undefined) return Effect.succeed(ended.value)
+  if (reason._tag === "ToolFailed") return Effect.fail(ended.failure)
+  const failure = executionFailure(reason)
+  return Effect.failCause(
+    Cause.fail(
+      AiError.make({
+        module: "Interlock",
+        method: `${name}.guard`,
+        // Of the reasons an error can have, the one that is neither retryable nor about keys and billing.
+        reason: new AiError.UnknownError({ description: `${failure.type}: ${failure.reason}` })
+      })
+    )
+  )
+}

@@ -1,0 +1,316 @@
+/**
+ * What may run, said as data: globs over tool names, domains, limits on
+ * arguments; and an application's own pure rules beside them.
+ *
+ * Precedence, said once:
+ *
+ * 1. A `deny` glob wins over everything.
+ * 2. With `default: "deny"`, a tool is denied unless an `allow`,
+ *    `requireConfirmation` or `requireApproval` glob matches it.
+ * 3. A domain that is denied, or not among the allowed ones, denies; so does a
+ *    rule that says so, or that throws.
+ * 4. `requireApproval`, a rule and the tool's own annotation may ask for approval.
+ * 5. `requireConfirmation`, a rule and the tool's own annotation may ask for
+ *    confirmation; the glob asks for approval where the tool has the capability
+ *    `financial` or `delete_data`. The annotation is taken as given.
+ *
+ * `allow` never loosens another list. Globs match the exposed and the upstream
+ * name of a tool, without regard to case.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import { type ArgumentLimits, defaults } from "./internal/argumentLimits.ts"
+import * as ArgumentPath from "./internal/argumentPath.ts"
+import * as Domains from "./internal/domains.ts"
+import * as Glob from "./internal/glob.ts"
+import { hostPaths } from "./internal/hostPaths.ts"
+import * as Hosts from "./internal/hosts.ts"
+import type { Principal } from "./Principal.ts"
+import type { ToolFacts } from "./ToolAnnotations.ts"
+import * as Verdict from "./Verdict.ts"
+
+export type { ArgumentLimits }
+
+// --- Policy ----------------------------------------------------------------
+
+const Globs = Schema.Array(
+  Schema.String.check(
+    Schema.makeFilter((glob: string) => (glob.trim() === "" ? "must not be empty" : undefined))
+  )
+)
+
+const DomainPatterns = Schema.Array(
+  Schema.String.check(Schema.makeFilter((pattern: string) => Domains.problem(pattern)))
+)
+
+const atMost = (maximum: number) =>
+  Schema.Number.check(
+    Schema.makeFilter((n: number) =>
+      Number.isInteger(n) && n >= 1 && n <= maximum
+        ? undefined
+        : `must be a whole number from 1 to ${maximum}`
+    )
+  )
+
+/** A security policy as data: every field is optional, and an empty policy allows every call within the default limits. */
+export const Policy = Schema.Struct({
+  /** What becomes of a tool that no glob names; `"allow"` by default. */
+  default: Schema.optionalKey(
+    Schema.Literals(["allow", "deny"]).annotate({ message: `must be "allow" or "deny"` })
+  ),
+  /** Globs over tool names. Only with `default: "deny"` do they change anything. */
+  allow: Schema.optionalKey(Globs),
+  deny: Schema.optionalKey(Globs),
+  requireConfirmation: Schema.optionalKey(Globs),
+  requireApproval: Schema.optionalKey(Globs),
+  /** Hosts that arguments may name: `example.com`, `*.example.com` (not the apex), addresses, ranges. None by default: every host. */
+  allowedDomains: Schema.optionalKey(DomainPatterns),
+  /** Hosts that arguments must not name; wins over `allowedDomains`. */
+  deniedDomains: Schema.optionalKey(DomainPatterns),
+  /** Replaces the defaults: 1 MiB, 32 levels, 262,144 characters a string, 10,000 items. */
+  argumentLimits: Schema.optionalKey(
+    Schema.Struct({
+      bytes: Schema.optionalKey(atMost(Number.MAX_SAFE_INTEGER)),
+      // What reads arguments later is recursive and would overflow far beyond this.
+      depth: Schema.optionalKey(atMost(1000)),
+      stringLength: Schema.optionalKey(atMost(Number.MAX_SAFE_INTEGER)),
+      items: Schema.optionalKey(atMost(Number.MAX_SAFE_INTEGER))
+    })
+  )
+})
+export type Policy = typeof Policy.Type
+
+/** A policy that cannot be used; every problem is listed with its field. */
+export class PolicyError extends Schema.TaggedError<PolicyError>("interlock/PolicyError")("PolicyError", {
+  problems: Schema.Array(Schema.Struct({ field: Schema.String, message: Schema.String }))
+}) {
+  override get message(): string {
+    return `The security policy is not valid: ${this.problems.map((problem) => problem.message).join("; ")}`
+  }
+}
+
+/** Decodes a policy from JSON data. Unknown fields and patterns that match nothing are errors. */
+export const decode = (json: unknown): Effect.Effect<Policy, PolicyError> =>
+  Effect.suspend(() => {
+    const result = decodeResult(json)
+    return Result.isSuccess(result)
+      ? Effect.succeed(result.success)
+      : Effect.fail(toPolicyError(result.failure.issue))
+  })
+
+const decodeResult = Schema.decodeUnknownResult(Policy, { errors: "all", onExcessProperty: "error" })
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (issue) => {
+    switch (issue._tag) {
+      case "UnexpectedKey":
+        return "is not a field of a security policy"
+      case "InvalidType":
+        return `must be ${expectation[issue.ast._tag] ?? "of another type"}`
+      default:
+        return SchemaIssue.defaultLeafHook(issue)
+    }
+  }
+})
+
+const expectation: Readonly<Record<string, string>> = {
+  Objects: "an object",
+  Arrays: "a list",
+  String: "a text",
+  Number: "a number"
+}
+
+const toPolicyError = (issue: SchemaIssue.Issue): PolicyError =>
+  new PolicyError({
+    problems: formatIssue(issue).issues.map(({ message, path = [] }) => {
+      const field = ArgumentPath.format(path.map((key) => (typeof key === "number" ? key : String(key))))
+      return { field, message: `${field === "" ? "it" : `"${field}"`} ${message}` }
+    })
+  })
+
+// --- Rules -----------------------------------------------------------------
+
+/** A rule of the application: pure, quick, and over one call. One that throws denies. */
+export interface Rule {
+  readonly name: string
+  readonly decide: (call: {
+    readonly tool: ToolFacts
+    readonly principal: Principal
+    /** As they came, then again decoded. */
+    readonly params: unknown
+  }) => Verdict.Verdict
+}
+
+/** What a policy says about one tool, worked out once. */
+export interface ToolRules {
+  /** By name and annotations alone. */
+  readonly byName: Verdict.Verdict
+  readonly limits: ArgumentLimits
+  /** By the arguments, raw or decoded; `undefined` when no rule looks at them. Never throws. */
+  readonly byArguments: ((params: unknown, principal: Principal) => Verdict.Verdict) | undefined
+}
+
+/** The verdict on a tool by its names, capabilities and annotation. */
+const byName = (policy: Policy, tool: ToolFacts): Verdict.Verdict => {
+  const find = (globs: ReadonlyArray<string> | undefined) => Glob.find(globs ?? [], tool.names)
+  const denied = find(policy.deny)
+  if (denied !== undefined) return Verdict.deny(`deny "${denied}"`, `The security policy denies this tool.`)
+  const confirm = find(policy.requireConfirmation)
+  const approve = find(policy.requireApproval)
+  if (
+    policy.default === "deny" &&
+    confirm === undefined &&
+    approve === undefined &&
+    find(policy.allow) === undefined
+  ) {
+    return Verdict.deny(`default "deny"`, "The security policy allows only the tools that it names.")
+  }
+  const verdicts: Array<Verdict.Verdict> = []
+  if (confirm !== undefined) {
+    const grave = tool.capabilities?.find(
+      (capability) => capability === "financial" || capability === "delete_data"
+    )
+    const rule = `requireConfirmation "${confirm}"`
+    verdicts.push(
+      grave === undefined
+        ? Verdict.confirm(rule, "The security policy asks for a confirmation of every call of this tool.")
+        : Verdict.approve(
+            rule,
+            `The security policy asks for an approval of every call of this tool, because it has the capability ${grave}.`
+          )
+    )
+  }
+  if (approve !== undefined) {
+    verdicts.push(
+      Verdict.approve(
+        `requireApproval "${approve}"`,
+        "The security policy asks for an approval of every call of this tool."
+      )
+    )
+  }
+  if (tool.confirmation === "confirm") {
+    verdicts.push(
+      Verdict.confirm(`confirmation "confirm"`, "The tool asks for a confirmation of every call.")
+    )
+  }
+  if (tool.confirmation === "approve") {
+    verdicts.push(Verdict.approve(`confirmation "approve"`, "The tool asks for an approval of every call."))
+  }
+  return Verdict.combineAll(verdicts)
+}
+
+const domainVerdict = ({ host, path, rule }: Domains.Violation): Verdict.Verdict => {
+  const place = path === "" ? "the arguments" : `"${path}"`
+  if (host === Hosts.unreadable) return Verdict.deny(rule, `The host of a URL in ${place} cannot be read.`)
+  const problem = rule === "deniedDomains" ? "denied" : "not among the allowed domains"
+  return Verdict.deny(rule, `The host ${host} in ${place} is ${problem}.`)
+}
+
+/** Rules also come from JavaScript: a promise, or nothing at all, is no verdict. */
+const tags: ReadonlySet<string> = new Set<Verdict.Verdict["_tag"]>(["Allow", "Confirm", "Approve", "Deny"])
+
+/** Asks a rule; whatever goes wrong in it denies, and says no more than its name. */
+const ask = (rule: Rule, call: Parameters<Rule["decide"]>[0]): Verdict.Verdict => {
+  try {
+    const verdict = rule.decide(call)
+    if (tags.has(verdict._tag)) return verdict
+  } catch {
+    // Its message may hold an argument's value.
+  }
+  return Verdict.deny(rule.name, `The rule "${rule.name}" could not decide, so the call is refused.`)
+}
+
+// --- Service ---------------------------------------------------------------
+
+/** The security policy in force. */
+export class SecurityPolicy extends Context.Service<
+  SecurityPolicy,
+  {
+    readonly policy: Effect.Effect<Policy>
+    /** Puts another policy in force, from the next call on; dies with a `PolicyError` when it is not valid. */
+    readonly set: (policy: Policy) => Effect.Effect<void>
+    /** Moves with every `set`: rules compiled before are stale. */
+    readonly version: () => number
+    /** What the policy says about a tool; to be kept until `version` moves. */
+    readonly compile: (tool: ToolFacts) => ToolRules
+  }
+>()("interlock/SecurityPolicy") {}
+
+/** A security policy held in memory; dies with a `PolicyError` when it is not valid. */
+export const make = Effect.fnUntraced(function* (
+  policy: Policy = {},
+  options: { readonly rules?: ReadonlyArray<Rule> } = {}
+): Effect.fn.Return<SecurityPolicy["Service"]> {
+  const rules = options.rules ?? []
+  let current = prepare(yield* Effect.orDie(decode(policy)))
+  let version = 0
+  return {
+    policy: Effect.sync(() => current.policy),
+    set: (policy) =>
+      Effect.map(Effect.orDie(decode(policy)), (valid) => {
+        current = prepare(valid)
+        version++
+      }),
+    version: () => version,
+    compile: (tool) => compile(current, rules, tool)
+  }
+})
+
+/** Provides a `SecurityPolicy` in memory; by default one that allows every call within the default limits. */
+export const layer = (
+  policy?: Policy,
+  options?: { readonly rules?: ReadonlyArray<Rule> }
+): Layer.Layer<SecurityPolicy> => Layer.effect(SecurityPolicy, make(policy, options))
+
+/** A policy with what does not depend on the tool. */
+interface Prepared {
+  readonly policy: Policy
+  readonly limits: ArgumentLimits
+  readonly domains: ReturnType<typeof Domains.compile> | undefined
+}
+
+const prepare = (policy: Policy): Prepared => ({
+  policy,
+  limits: { ...defaults, ...policy.argumentLimits },
+  domains:
+    policy.allowedDomains === undefined && (policy.deniedDomains ?? []).length === 0
+      ? undefined
+      : Domains.compile({ allowed: policy.allowedDomains, denied: policy.deniedDomains })
+})
+
+const compile = (
+  { domains, limits, policy }: Prepared,
+  rules: ReadonlyArray<Rule>,
+  tool: ToolFacts
+): ToolRules => {
+  if (domains === undefined && rules.length === 0) {
+    return { byName: byName(policy, tool), limits, byArguments: undefined }
+  }
+  const { parametersSchema } = tool.tool
+  const hosts =
+    domains !== undefined && Schema.isSchema(parametersSchema) ? hostPaths(parametersSchema.ast) : []
+  const domainRule: Rule = {
+    name: "allowedDomains",
+    decide: ({ params }) => {
+      const violation = domains?.(params, hosts)
+      return violation === undefined ? Verdict.allow : domainVerdict(violation)
+    }
+  }
+  const all = domains === undefined ? rules : [domainRule, ...rules]
+  return {
+    byName: byName(policy, tool),
+    limits,
+    byArguments: (params, principal) => {
+      let verdict: Verdict.Verdict = Verdict.allow
+      for (const rule of all) {
+        verdict = Verdict.combine(verdict, ask(rule, { tool, principal, params }))
+        if (verdict._tag === "Deny") break
+      }
+      return verdict
+    }
+  }
+}

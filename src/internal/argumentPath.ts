@@ -1,0 +1,28 @@
+/** How messages name a place inside the arguments: `body.links[2].url`. Keys are shown, values never. */
+
+/** Keys come from outside; a longer one is cut. */
+const maxKey = 64
+
+/** The path as people write it; `""` is the arguments themselves. */
+export const format = (path: ReadonlyArray<string | number>): string => {
+  let text = ""
+  for (const key of path) {
+    if (typeof key === "number") text += `[${key}]`
+    else if (/^[\p{L}_$][\p{L}\p{N}_$-]*$/u.test(key))
+      text += `${text === "" ? "" : "."}${shorten(key, maxKey)}`
+    else text += `[${JSON.stringify(shorten(key, maxKey))}]`
+  }
+  return text
+}
+
+/** The path as the subject of a sentence. */
+export const subject = (path: ReadonlyArray<string | number>): string => {
+  if (path.length === 0) return "The arguments"
+  // A quoted key standing alone needs no brackets around its quotes.
+  const only = path.length === 1 && typeof path[0] === "string" ? shorten(path[0], maxKey) : format(path)
+  return `"${only}"`
+}
+
+/** The beginning of a text that came from outside. */
+export const shorten = (text: string, length: number): string =>
+  text.length <= length ? text : `${text.slice(0, length)}…`

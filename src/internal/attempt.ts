@@ -1,0 +1,48 @@
+import type { CurrentCall } from "../CurrentCall.ts"
+
+/** One run of a handler, and its end of the line to the pipeline. */
+export class Attempt implements CurrentCall {
+  readonly callId: string
+  readonly tool: string
+  readonly attempt: number
+  readonly idempotencyKey: string | undefined
+  readonly deadline: number | undefined
+  readonly metadata: Readonly<Record<string, string>> | undefined
+  /** Settles when the promise that ignored its signal does. */
+  abandoned: PromiseLike<unknown> | undefined = undefined
+  #controller: AbortController | undefined
+
+  constructor(call: Omit<CurrentCall, "signal">) {
+    this.callId = call.callId
+    this.tool = call.tool
+    this.attempt = call.attempt
+    this.idempotencyKey = call.idempotencyKey
+    this.deadline = call.deadline
+    this.metadata = call.metadata
+  }
+
+  /** For a handler that runs outside the pipeline. */
+  static ungoverned(): Attempt {
+    return new Attempt({
+      callId: "",
+      tool: "",
+      attempt: 1,
+      idempotencyKey: undefined,
+      deadline: undefined,
+      metadata: undefined
+    })
+  }
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    return this.#controller.signal
+  }
+
+  abort(): void {
+    this.#controller?.abort()
+  }
+
+  abandon(settled: PromiseLike<unknown>): void {
+    this.abandoned = settled
+  }
+}

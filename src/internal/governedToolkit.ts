@@ -1,0 +1,202 @@
+/**
+ * A governed toolkit as `effect/ai` takes it, with a `handle` of its own.
+ *
+ * A refusal is a result that a model understands, never an error of the
+ * generation; a tool's own failure follows the tool's failure mode. Effect's
+ * approval protocol alone is not safe: a client owns the conversation. So
+ * `needsApproval` notes what it asked, and the pipeline redeems that note once.
+ */
+import * as AiError from "effect/ai/AiError"
+import type * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Door } from "../CallRecord.ts"
+import type { Pipeline } from "../Pipeline.ts"
+import { messageOf, type Reason, table } from "../ToolError.ts"
+import type { Ended } from "./call.ts"
+import type { CompiledTool } from "./kernel.ts"
+
+/** Marks a handler that `Interlock.guard` has governed, and leads back to the raw one. */
+export const rawHandler: unique symbol = Symbol.for("interlock/rawHandler")
+
+/** The toolkit's handlers as they were registered: a guarded one leads back to the raw one, so that nothing is governed twice. */
+export const handlersOf = (
+  toolkit: { readonly tools: Record<string, Tool.Any> },
+  services: Context.Context<never>
+): ReadonlyArray<readonly [Tool.Any, Tool.Handler<string>]> =>
+  Object.values(toolkit.tools).flatMap((tool) => {
+    const handler = services.mapUnsafe.get(tool.id) as
+      | (Tool.Handler<string> & { readonly [rawHandler]?: Tool.Handler<string> })
+      | undefined
+    // Without a handler a provider runs the tool itself: nothing of ours can govern that.
+    return handler === undefined ? [] : [[tool, handler[rawHandler] ?? handler] as const]
+  })
+
+type AnyTools = Record<string, Tool.Any>
+type Output = Tool.HandlerResult<Tool.Any>
+
+/** The governed toolkit, for whatever the fiber that asks for it may see. */
+export const governedToolkit = (
+  pipeline: Pipeline,
+  door: Door,
+  visible: Effect.Effect<ReadonlySet<string>>
+): Effect.Effect<Toolkit.WithHandler<AnyTools>> => {
+  // Effect caches response schemas by a tool's identity: one clone per tool, not one per request.
+  const clones = new Map<string, Tool.Any>()
+  for (const tool of pipeline.tools.values()) {
+    clones.set(tool.facts.name, tool.facts.tool.setNeedsApproval(needsApproval(pipeline, tool) as never))
+  }
+  const handle = makeHandle(pipeline, door, visible)
+  return Effect.map(visible, (names) => {
+    // `LanguageModel` reads tools[name] with names a model made up.
+    const tools: AnyTools = Object.create(null)
+    for (const [name, tool] of clones) if (names.has(name)) tools[name] = tool
+    return { tools, handle: handle as unknown as Toolkit.WithHandler<AnyTools>["handle"] }
+  })
+}
+
+/** Asks where a human must confirm; a call that is denied anyway is not worth a question. What can't be told is asked. */
+const needsApproval =
+  (pipeline: Pipeline, tool: CompiledTool): Tool.NeedsApprovalFunction<Schema.Top> =>
+  (params, context) =>
+    Effect.gen(function* () {
+      const verdict = yield* pipeline.verdict(tool, params)
+      if (verdict._tag === "Deny") return false
+      const own = tool.facts.tool.needsApproval
+      const answer = typeof own === "function" ? yield* asEffect(own(params, context)) : own === true
+      if (verdict._tag === "Allow" && !answer) return false
+      yield* pipeline.ask(tool, context.toolCallId, params)
+      return true
+    }).pipe(
+      // LanguageModel reads a failing answer as "no": the one way of failing that lets a call through.
+      Effect.catchCause((cause) =>
+        Cause.hasInterrupts(cause) ? Effect.failCause(cause) : Effect.succeed(true)
+      )
+    )
+
+const asEffect = (answer: boolean | Effect.Effect<boolean>): Effect.Effect<boolean> =>
+  Effect.isEffect(answer) ? answer : Effect.succeed(answer)
+
+/**
+ * `handle` answers with one result, or with a stream as soon as the handler
+ * gives a preliminary one: only a tool that streams pays for a queue.
+ */
+const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<ReadonlySet<string>>) =>
+  Effect.fnUntraced(function* (name: string, params: unknown, toolCallId?: string) {
+    let queue: Queue.Queue<Output, unknown> | undefined
+    let whenStreaming: (() => void) | undefined
+    const onProgress = (encodedResult: unknown, result: unknown) =>
+      Effect.gen(function* () {
+        if (queue === undefined) {
+          queue = yield* Queue.unbounded<Output, unknown>()
+          whenStreaming?.()
+        }
+        yield* Queue.offer(queue, {
+          result: result as never,
+          encodedResult,
+          isFailure: false,
+          preliminary: true
+        })
+      })
+    const request = { door, tool: name, params, id: toolCallId, redeems: true, onProgress }
+    const fiber = yield* Effect.forkChild(
+      Effect.flatMap(pipeline.run(request), (ended) =>
+        outputOf(pipeline.tools.get(name), name, ended, visible)
+      ),
+      { startImmediately: true }
+    )
+    const stream = (): Stream.Stream<Output, unknown> =>
+      Stream.ensuring(Stream.fromQueue(queue as Queue.Queue<Output, Cause.Done>), Fiber.interrupt(fiber))
+    return yield* Effect.callback<Stream.Stream<Output, unknown>, unknown>((resume) => {
+      whenStreaming = () => resume(Effect.sync(stream))
+      if (queue !== undefined) whenStreaming()
+      fiber.addObserver((exit) => {
+        if (queue === undefined) {
+          resume(Exit.map(exit, Stream.succeed))
+        } else if (Exit.isSuccess(exit)) {
+          Queue.offerUnsafe(queue, exit.value)
+          Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
+        } else {
+          Queue.failCauseUnsafe(queue, exit.cause)
+        }
+      })
+      return Fiber.interrupt(fiber)
+    })
+  })
+
+/** How a call ended, as `LanguageModel` and `McpServer` read it. */
+const outputOf = (
+  tool: CompiledTool | undefined,
+  name: string,
+  ended: Ended,
+  visible: Effect.Effect<ReadonlySet<string>>
+): Effect.Effect<Output, unknown> => {
+  const { reason } = ended
+  if ("encoded" in ended || reason === undefined) {
+    const result = ended.value as never
+    const modelOutput = tool?.facts.tool.toModelOutput?.(ended.value)
+    const output = { result, encodedResult: ended.encoded, isFailure: false, preliminary: false }
+    return Exit.succeed(modelOutput === undefined ? output : { ...output, modelOutput })
+  }
+  switch (reason._tag) {
+    case "ToolFailed":
+      return tool?.facts.tool.failureMode === "error"
+        ? Exit.failCause(Cause.annotate(Cause.fail(ended.failure), handlersFault))
+        : Exit.succeed(failed(ended.failure, reason.failure, "handler"))
+    case "InvalidParams":
+    case "ArgumentsRefused":
+      return Exit.succeed(
+        aiFailure(
+          name,
+          new AiError.ToolParameterValidationError({ toolName: name, description: messageOf(reason) }),
+          "parameters"
+        )
+      )
+    case "ToolNotFound":
+      return Effect.map(visible, (names) =>
+        aiFailure(
+          name,
+          new AiError.ToolNotFoundError({ toolName: name, availableTools: [...names] }),
+          "handler"
+        )
+      )
+    default: {
+      const failure = executionFailure(reason)
+      return Exit.succeed(failed(failure, failure, "handler"))
+    }
+  }
+}
+
+const handlersFault = Context.make(Toolkit.FailureOrigin, "handler")
+
+const failed = (result: unknown, encodedResult: unknown, failureOrigin: Tool.FailureOrigin): Output => ({
+  result: result as never,
+  encodedResult,
+  isFailure: true,
+  failureOrigin,
+  preliminary: false
+})
+
+const encodeAiError = Schema.encodeUnknownSync(AiError.AiError)
+
+const aiFailure = (name: string, reason: AiError.AiErrorReason, origin: Tool.FailureOrigin): Output => {
+  const error = AiError.make({ module: "Toolkit", method: `${name}.handle`, reason })
+  return failed(error, encodeAiError(error), origin)
+}
+
+/** A refusal or a breakdown in Effect's own words: code, sentence, and when to come back. */
+export const executionFailure = (reason: Reason): typeof Tool.ExecutionFailure.Type => {
+  const row = table[reason._tag]
+  const refused = row.health === "no" && reason._tag !== "Cancelled"
+  return {
+    type: refused ? "execution-denied" : "execution-interrupted",
+    reason: `${row.code}: ${messageOf(reason)}`
+  }
+}
