@@ -46,12 +46,12 @@ export const compile = (options: {
 
   return (params, hostPaths) =>
     walk(params, (text, path, isKey) => {
-      const isHost = !isKey && hostPaths.some((hostPath) => isAt(hostPath, path))
+      const isHost = hostPaths.length > 0 && !isKey && hostPaths.some((hostPath) => isAt(hostPath, path))
       const host = inspect(text, isKey ? "key" : isHost ? "host" : "value")
       if (host === undefined) return undefined
       return {
         rule: allowed === undefined || isDenied(host) ? "deniedDomains" : "allowedDomains",
-        path: ArgumentPath.format(path),
+        path: ArgumentPath.format(isKey ? path.slice(0, -1) : path),
         host: ArgumentPath.shorten(host, 100)
       }
     })
@@ -122,8 +122,8 @@ const containsEither = (network: IpNetwork.IpNetwork, address: NetAddress.IpAddr
 // --- The walk --------------------------------------------------------------
 
 /**
- * Shows every string of a value to `visit`, keys included, until it answers.
- * Decoded arguments may hold more than JSON: a `URL` is its text, an instance of
+ * Shows every string of a value to `visit`, keys included, until it answers; a
+ * key's path ends with the key. Decoded arguments may hold more than JSON: a `URL` is its text, an instance of
  * a class shows its own properties, anything without such properties is a leaf.
  */
 const walk = <A>(
@@ -136,7 +136,7 @@ const walk = <A>(
   let value = root
   for (;;) {
     if (typeof value === "string" || value instanceof URL) {
-      const found = visit(String(value), path, false)
+      const found = visit(typeof value === "string" ? value : value.href, path, false)
       if (found !== undefined) return found
     } else if (
       typeof value === "object" &&
@@ -160,11 +160,11 @@ const walk = <A>(
         continue
       }
       const key = keys === undefined ? frame.index : keys[frame.index]!
+      path[path.length - 1] = key
       if (typeof key === "string") {
-        const found = visit(key, path.slice(0, -1), true)
+        const found = visit(key, path, true)
         if (found !== undefined) return found
       }
-      path[path.length - 1] = key
       value = Object.getOwnPropertyDescriptor(node, key)?.value
       break
     }

@@ -38,7 +38,7 @@ const plain = /^(?!.*xn--)(?:[a-z0-9_-]+\.)*[a-z_-][a-z0-9_-]*\.?(?::\d*)?$/i
 export const normalize = (hostPort: string): string | undefined => {
   if (hostPort.length > maxHost) return undefined
   if (plain.test(hostPort)) return hostPort.replace(/\.?(?::\d*)?$/, "").toLowerCase()
-  const host = URL.parse(`http://${hostPort}/`)?.hostname.replace(/^\[|\]$|\.+$/g, "")
+  const host = URL.parse(`http://${hostPort}/`)?.hostname.replace(/^\[|\]$|(?<!\.)\.+$/g, "")
   return host === "" ? undefined : host
 }
 
@@ -88,9 +88,9 @@ interface Reading {
   readonly within: "string" | '"' | "'" | "`" | "text"
   readonly special: boolean
   /** Which hosts count that fill the authority, as they are written. */
-  readonly whole: (host: string, next: string | undefined) => boolean
+  readonly whole: (written: string, next: string | undefined, host: string) => boolean
   /** Which hosts count that only begin it. */
-  readonly part: (host: string) => boolean
+  readonly part: (written: string) => boolean
   /** Whether what cannot be read is refused. */
   readonly strict: boolean
 }
@@ -99,6 +99,9 @@ const any = () => true
 const isDotted = (host: string): boolean =>
   /[^.。．｡][.。．｡][^.。．｡]|^\[|^localhost(?::|$)|:\d+$/i.test(host)
 const isBare = (host: string): boolean => bareHost(host) !== undefined
+/** A short number is a port, or somebody's arithmetic; a long or hexadecimal one is an address. */
+const isDottedOrAddress = (written: string, _: string | undefined, host: string): boolean =>
+  isDotted(written) || (/^[\d.]+$/.test(host) && !/^[1-9]\d{0,4}$/.test(written))
 const isBareOrFollowed = (host: string, next: string | undefined): boolean =>
   isDotted(host) && (next === "/" || isBare(host))
 
@@ -144,7 +147,7 @@ const atScheme = (text: string, colon: number, mark: string): Reading | undefine
   }
   if (slashes > 0) return url
   if (!bounded || special.length !== scheme.length) return undefined
-  return { ...url, whole: within === "string" ? any : isDotted, part: isDotted, strict: false }
+  return { ...url, whole: within === "string" ? any : isDottedOrAddress, part: isDotted, strict: false }
 }
 
 const atSlashes = (text: string, at: number): Reading | undefined => {
@@ -158,7 +161,7 @@ const atSlashes = (text: string, at: number): Reading | undefined => {
   }
   // In running text and at a line's beginning two slashes more often begin a comment.
   if (/^\s$/.test(before)) return { ...url, whole: isBareOrFollowed, part: isBare }
-  return { ...url, whole: isDotted, part: within === "text" ? isDotted : isBare }
+  return { ...url, whole: isDottedOrAddress, part: within === "text" ? isDotted : isBare }
 }
 
 const enclosure = (text: string, start: number): Reading["within"] => {
@@ -197,7 +200,7 @@ const readAuthority = (
   const narrow = space === -1 ? wide : wide.slice(0, space)
   const wideHost =
     space !== -1 && !/[\t\n\r]/.test(wide) && isClosed(text, start + wide.length, reading)
-      ? readWhole(wide, undefined, reading, refused)
+      ? readWhole(trim(wide), undefined, reading, refused)
       : undefined
   if (typeof wideHost === "string") return wideHost
   const host = readHosts(narrow, text[start + narrow.length], reading, refused)
@@ -216,8 +219,8 @@ const readJoined = (
 ): string | undefined => {
   const wide = take(runs[reading.within], text, start)
   // URLs line by line are no single URL.
-  if (!isClosed(text, start + wide.length, reading) || /(?:https?|wss?|ftp):$/i.test(wide)) return undefined
-  const host = readWhole(wide, text[start + wide.length], reading, refused)
+  if (!isClosed(text, start + wide.length, reading) || /.(?:https?|wss?|ftp):$/i.test(wide)) return undefined
+  const host = readWhole(trim(wide), text[start + wide.length], reading, refused)
   return typeof host === "string" ? host : undefined
 }
 
@@ -228,7 +231,7 @@ const isClosed = (text: string, end: number, reading: Reading): boolean =>
 /** What a text extractor stops at, though WHATWG lets a user name contain it. */
 const hard = /(?![[\]])["'<>`,|^\p{Ps}\p{Pe}\p{Pi}\p{Pf}]/u
 /** The longest beginning that looks like a host and a port. */
-const tight = /^(?:\[[^\]]*\]|[\p{L}\p{M}\p{N}._%\-。．｡]*)(?::\d*)?/u
+const tight = /^(?:\[[^\]]*\]|[\p{L}\p{M}\p{N}\p{Cf}._%\-。]*)(?::\d*)?/u
 /** An authority without any of these names nothing. */
 const content = /[a-z0-9[%]|[^\0-\x7f]/i
 
@@ -241,8 +244,10 @@ const readHosts = (
   if (!content.test(authority)) return undefined
   const whole = readWhole(authority, next, reading, refused)
   if (typeof whole === "string") return whole
-  const cut = authority.search(hard)
-  const part = tight.exec(afterUser(cut === -1 ? authority : authority.slice(0, cut)))![0]
+  // In the form that WHATWG maps to, so that a circled letter is a letter and not the text's end.
+  const mapped = authority.normalize("NFKC")
+  const cut = mapped.search(hard)
+  const part = tight.exec(afterUser(cut === -1 ? mapped : mapped.slice(0, cut)))![0]
   const host = part === "" ? undefined : normalize(part)
   if (host === undefined) return reading.strict && !whole ? unreadable : undefined
   return reading.part(part) && refused(host) ? host : undefined
@@ -259,25 +264,30 @@ const readWhole = (
   let read = false
   // Some schemes list several hosts.
   for (const part of special ? [full] : full.split(",")) {
-    const host = part !== "" && hasRealEnd(part) ? normalize(part) : undefined
-    if (host === undefined) continue
-    if (whole(part, next) && refused(host)) return host
+    const host = part === "" ? undefined : normalize(part)
+    if (host === undefined || !hasRealEnd(host, part)) continue
+    if (whole(part, next, host) && refused(host)) return host
     read = true
   }
   return read
 }
 
-const afterUser = (authority: string): string => authority.slice(authority.lastIndexOf("@") + 1)
-
 /** Whether the last label could be a domain's: one with punctuation is the text around the URL. */
-const hasRealEnd = (hostPort: string): boolean => {
-  if (hostPort.startsWith("[")) return true
-  const name = (hostPort.includes("%") ? unescape(hostPort) : hostPort).replace(/:\d*$/, "")
-  const labels = name.split(/[.。．｡]/)
-  let last = labels.length - 1
-  while (last > 0 && labels[last] === "") last--
-  return !/[^\p{L}\p{M}\p{N}_\s-]/u.test(labels[last]!)
+const hasRealEnd = (host: string, written: string): boolean => {
+  if (host.includes(":")) return true
+  const last = host.slice(host.lastIndexOf(".") + 1)
+  if (!/^[a-z0-9_-]+$/.test(last)) return false
+  if (!last.startsWith("xn--")) return true
+  // What WHATWG has not mapped to ASCII is a letter of a domain, or a quote that ends the text.
+  const labels = unescape(written)
+    .replace(/:\d*$/, "")
+    .normalize("NFKC")
+    .split(/[.。]+/)
+  const label = labels.at(-1) || labels.at(-2) || ""
+  return !/(?![_-])[\p{P}\p{S}]/u.test(label)
 }
+
+const afterUser = (authority: string): string => authority.slice(authority.lastIndexOf("@") + 1)
 
 // --- Bare hosts ------------------------------------------------------------
 
@@ -294,8 +304,10 @@ const hasRealEnd = (hostPort: string): boolean => {
  * (`zip`, `md`, `py`, `sh`, `info`, most countries) do not count: annotate the field.
  */
 export const bareHost = (text: string): string | undefined => {
-  if (text.length > 270) return undefined
+  // The shapes below are costly to tell apart, and few strings come near any of them.
+  if (text.length > 270 || !/[.:。．｡]|localhost/i.test(text)) return undefined
   const value = text.trim()
+  if (value.includes(" ")) return undefined
   if (/^\[[0-9a-f:.]+\](?::\d+)?$/i.test(value)) return normalize(value)
   if (/^[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*$/i.test(value)) {
     const host = normalize(`[${value}]`)
@@ -305,7 +317,7 @@ export const bareHost = (text: string): string | undefined => {
     return normalize(value)
   }
   const name =
-    /^((?:[\p{L}\p{M}\p{N}_](?:[\p{L}\p{M}\p{N}_-]*[\p{L}\p{M}\p{N}_])?[.。．｡])*[\p{L}\p{N}][\p{L}\p{M}\p{N}-]*)[.。．｡]?(:\d{1,5})?$/u.exec(
+    /^(?!-)((?:[\p{L}\p{M}\p{N}_-]+[.。．｡])*[\p{L}\p{N}][\p{L}\p{M}\p{N}-]*)[.。．｡]?(:\d{1,5})?$/u.exec(
       value
     )
   if (name === null) return undefined
