@@ -26,6 +26,7 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type { Question } from "./Approvals.ts"
 import type { Door } from "./CallRecord.ts"
 import type { Defaults } from "./Defaults.ts"
@@ -33,19 +34,22 @@ import * as ArgumentLimits from "./internal/argumentLimits.ts"
 import { ArgumentsView, keyedHash } from "./internal/argumentsView.ts"
 import { attempts, reportAttempt } from "./internal/attempts.ts"
 import {
+  admitted,
   Call,
   type Ended,
   type Outcome,
+  type Refused,
   type Request,
   type Restore,
   refuse,
+  type Stage,
   withinDeadline
 } from "./internal/call.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
 import { CurrentPrincipal, type Principal } from "./Principal.ts"
 import type { LimitedCall } from "./RateLimits.ts"
 import type { ToolRules } from "./SecurityPolicy.ts"
-import { classOf, type Reason, table } from "./ToolError.ts"
+import { classOf, table } from "./ToolError.ts"
 import * as Validation from "./Validation.ts"
 import * as Verdict from "./Verdict.ts"
 
@@ -99,26 +103,30 @@ const govern = (
       const tool = kernel.tools.get(request.tool)
       const call = new Call(kernel, request, tool, fiber)
       kernel.recorder.sink.onStart(call)
+      const end = (outcome: Outcome): Effect.Effect<Ended> =>
+        Effect.map(finish(kernel, call, outcome), () => {
+          const ended: Ended = { record: call, ...outcome }
+          onEnd?.(ended)
+          return ended
+        })
       return Effect.matchCauseEffect(stages(kernel, call, tool, fiber, restore), {
-        onSuccess: (outcome) => Effect.map(finish(kernel, call, outcome), toEnded(call, outcome, onEnd)),
+        onSuccess: end,
         onFailure: (cause) => {
-          // Interruption stays interruption. Anything else here is a bug of a rule or a port: the call has still ended once.
-          const interrupted = Cause.hasInterrupts(cause)
-          const outcome = refuse(interrupted ? { _tag: "Cancelled" } : { _tag: "HandlerDefect" })
-          const ended = Effect.map(finish(kernel, call, outcome), toEnded(call, outcome, onEnd))
-          return interrupted
-            ? Effect.flatMap(ended, () => Effect.failCause(cause))
-            : Effect.flatMap(ErrorReporter.report(cause), () => ended)
+          const refusal = Cause.findErrorOption(cause)
+          if (Option.isSome(refusal)) return end(refusal.value)
+          // Interruption stays interruption.
+          if (Cause.hasInterrupts(cause)) {
+            return Effect.andThen(
+              end({ reason: { _tag: "Cancelled" } }),
+              Effect.failCause(cause as Cause.Cause<never>)
+            )
+          }
+          // A bug of a rule or of a port: the call has still ended, once.
+          return Effect.andThen(ErrorReporter.report(cause), end({ reason: { _tag: "HandlerDefect" } }))
         }
       })
     })
   )
-
-const toEnded = (call: Call, outcome: Outcome, onEnd: ((ended: Ended) => void) | undefined) => (): Ended => {
-  const ended: Ended = { record: call, ...outcome }
-  onEnd?.(ended)
-  return ended
-}
 
 /** Gives back whatever the call holds, and records it. */
 const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<void> => {
@@ -138,7 +146,7 @@ const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<voi
   // Only an interruption leaves an admission unreported: it says nothing about the tool's health.
   return call.running.admission === undefined
     ? recorded
-    : Effect.andThen(reportAttempt(kernel, call, "ignored", undefined), recorded)
+    : Effect.andThen(reportAttempt(kernel, call, { _tag: "Cancelled" }), recorded)
 }
 
 // A slot whose handler goes on stays taken until the handler has really ended.
@@ -159,148 +167,115 @@ const stages = Effect.fnUntraced(function* (
   tool: CompiledTool | undefined,
   fiber: Fiber.Fiber<unknown, unknown>,
   restore: Restore
-) {
-  const { request } = call.running
-  if (request.refused !== undefined) return refuse(request.refused)
-  if (tool === undefined) return refuse({ _tag: "ToolNotFound", tool: request.tool })
-  if (call.left() <= 0) return refuse(call.pastDeadline())
+): Effect.fn.Return<Outcome, Refused> {
+  const { caller, request } = call.running
+  if (request.refused !== undefined) return yield* refuse(request.refused)
+  if (tool === undefined) return yield* refuse({ _tag: "ToolNotFound", tool: request.tool })
+  if (call.left() <= 0) return yield* refuse(call.pastDeadline())
 
   // (The kill switch belongs here.)
 
-  const byName = yield* allowedByName(kernel, call, tool)
-  if (byName._tag === "Refused") return refuse(byName.reason)
   const rules = kernel.rulesOf(tool)
+  yield* allowedByName(kernel, call, tool, rules)
 
-  // Rate limit: taken at once where nobody can be asked, else looked at here and taken after the answer.
+  const { callLimits } = tool
   const limited: LimitedCall = {
     tool: tool.facts,
-    principal: call.running.caller,
+    principal: caller,
     params: request.params,
     metadata: request.metadata
   }
+  const takeQuota =
+    callLimits === undefined
+      ? Effect.void
+      : Effect.suspend(() => admitted(withinDeadline(call, restore, callLimits.take(limited, call.now()))))
+  // Where somebody may be asked the quota is only looked at here, and taken after the answer.
   const mayAsk =
     request.requireConfirmation === true ||
-    byName.verdict._tag !== "Allow" ||
+    rules.byName._tag !== "Allow" ||
     rules.byArguments !== undefined ||
     tool.facts.tool.needsApproval !== undefined
-  if (tool.callLimits !== undefined) {
-    const refusal = mayAsk
-      ? yield* tool.callLimits.peek(limited, call.now())
-      : yield* withinDeadline(call, restore, tool.callLimits.take(limited, call.now()))
-    if (refusal !== undefined) return refuse(refusal)
-  }
-  const charged = Effect.suspend(() =>
-    mayAsk && tool.callLimits !== undefined ? tool.callLimits.charge(limited, call.now()) : Effect.void
-  )
+  if (!mayAsk) yield* takeQuota
+  else if (callLimits !== undefined) yield* admitted(callLimits.peek(limited, call.now()))
 
-  const decided = yield* decideArguments(kernel, call, tool, rules, restore)
-  if (decided._tag === "Refused") {
-    yield* charged
-    return refuse(decided.reason)
-  }
-  const { params } = decided
+  const decision = decide(kernel, call, tool, rules, restore)
+  const { params, verdict } = yield* mayAsk && callLimits !== undefined
+    ? Effect.tapError(decision, () => callLimits.charge(limited, call.now()))
+    : decision
 
   // (Screening, idempotency, cache, loops and taint belong here.)
 
-  const verdict = Verdict.combineAll([
-    byName.verdict,
-    decided.verdict,
-    request.requireConfirmation === true
-      ? Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
-      : Verdict.allow,
-    yield* restore(toolsOwnApproval(tool, call.callId, params))
-  ])
-  if (verdict._tag === "Deny") {
-    yield* charged
-    return refuse(denied(verdict))
+  if (verdict._tag === "Confirm" || verdict._tag === "Approve") {
+    yield* askHuman(kernel, call, tool, verdict, params)
   }
-  if (verdict._tag !== "Allow") {
-    const pending = yield* askHuman(kernel, call, tool, verdict, params)
-    if (pending !== undefined) return refuse(pending)
-  }
-  if (mayAsk && tool.callLimits !== undefined) {
-    const refusal = yield* withinDeadline(call, restore, tool.callLimits.take(limited, call.now()))
-    if (refusal !== undefined) return refuse(refusal)
-  }
+  if (mayAsk) yield* takeQuota
 
-  if (tool.bulkhead !== undefined) {
-    const ticket = tool.bulkhead.enter()
-    if ("_tag" in ticket) return yield* orFallback(kernel, call, tool, params, refuse(ticket), restore)
-    call.running.ticket = ticket
-    if (ticket.wait !== undefined) {
-      const late = yield* withinDeadline(call, restore, ticket.wait)
-      if (late !== undefined) return yield* orFallback(kernel, call, tool, params, refuse(late), restore)
-    }
-  }
-
-  // (The audit intent and the budget belong here.)
-
-  const outcome = yield* attempts(kernel, call, tool, params, limited, fiber, restore)
-  return outcome.reason === undefined
-    ? outcome
-    : yield* orFallback(kernel, call, tool, params, outcome, restore)
+  const answer = Effect.andThen(
+    enterBulkhead(call, tool, restore),
+    // (The audit intent and the budget belong here.)
+    attempts(kernel, call, tool, params, limited, fiber, restore)
+  )
+  return tool.fallback === undefined
+    ? yield* answer
+    : yield* Effect.catch(answer, (failed) => orFallback(kernel, call, tool, params, failed, restore))
 })
-
-type Allowed =
-  | { readonly _tag: "Allowed"; readonly verdict: Verdict.Verdict }
-  | { readonly _tag: "Refused"; readonly reason: Reason }
 
 /** Deny by name and principal: what needs no look at the arguments. */
-const allowedByName = (kernel: Kernel, call: Call, tool: CompiledTool): Effect.Effect<Allowed> =>
-  Effect.map(kernel.permissions.check(call.running.caller, tool.facts), (access): Allowed => {
+const allowedByName = (kernel: Kernel, call: Call, tool: CompiledTool, rules: ToolRules): Stage<void> =>
+  Effect.flatMap(kernel.permissions.check(call.running.caller, tool.facts), (access) => {
     if (access._tag === "Refused") {
       const { message, missing } = access
-      return { _tag: "Refused", reason: { _tag: "PermissionDenied", message, missing } }
+      return refuse({ _tag: "PermissionDenied", message, missing })
     }
-    const verdict = kernel.rulesOf(tool).byName
-    return verdict._tag === "Deny"
-      ? { _tag: "Refused", reason: denied(verdict) }
-      : { _tag: "Allowed", verdict }
+    return rules.byName._tag === "Deny" ? deny(rules.byName) : Effect.void
   })
 
-const denied = (verdict: Extract<Verdict.Verdict, { _tag: "Deny" }>): Reason => ({
-  _tag: "PolicyDenied",
-  rule: verdict.reasons.map((reason) => reason.rule).join(", "),
-  message: verdict.reasons.map((reason) => reason.message).join(" ")
-})
+const deny = (verdict: Extract<Verdict.Verdict, { _tag: "Deny" }>): Stage<never> =>
+  refuse({
+    _tag: "PolicyDenied",
+    rule: verdict.reasons.map((reason) => reason.rule).join(", "),
+    message: verdict.reasons.map((reason) => reason.message).join(" ")
+  })
 
-type Decided =
-  | { readonly _tag: "Decided"; readonly params: unknown; readonly verdict: Verdict.Verdict }
-  | { readonly _tag: "Refused"; readonly reason: Reason }
-
-/** Size limits, denial by the raw arguments, decoding, denial by the decoded ones. */
-const decideArguments = Effect.fnUntraced(function* (
+/** The arguments decoded, and what every rule together says of them: never a denial. */
+const decide = Effect.fnUntraced(function* (
   kernel: Kernel,
   call: Call,
   tool: CompiledTool,
   rules: ToolRules,
   restore: Restore
-): Effect.fn.Return<Decided> {
-  const { decoded, params: raw } = call.running.request
-  if (decoded === true) {
-    const verdict = rules.byArguments?.(raw, call.running.caller) ?? Verdict.allow
-    return verdict._tag === "Deny"
-      ? { _tag: "Refused", reason: denied(verdict) }
-      : { _tag: "Decided", params: raw, verdict }
+): Effect.fn.Return<{ readonly params: unknown; readonly verdict: Verdict.Verdict }, Refused> {
+  const { caller, request } = call.running
+  const byArguments = (params: unknown) => rules.byArguments?.(params, caller) ?? Verdict.allow
+  let byRaw = Verdict.allow
+  let { params } = request
+  if (request.decoded !== true) {
+    const inspection = ArgumentLimits.inspect(params, rules.limits)
+    if (inspection._tag !== "Ok") {
+      call.arguments = ArgumentsView.refused(inspection.limit)
+      return yield* refuse(inspection)
+    }
+    call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, params, inspection.bytes)
+    byRaw = byArguments(params)
+    if (byRaw._tag === "Deny") return yield* deny(byRaw)
+    params = yield* Effect.mapError(restore(tool.codec.decode(params)), (issues) => ({
+      reason: Validation.invalidParams(issues)
+    }))
   }
-  const inspection = ArgumentLimits.inspect(raw, rules.limits)
-  if (inspection._tag !== "Ok") {
-    call.arguments = ArgumentsView.refused(inspection.limit)
-    return { _tag: "Refused", reason: inspection }
+  const verdict = Verdict.combineAll([
+    rules.byName,
+    byRaw,
+    byArguments(params),
+    request.requireConfirmation === true ? callersWish : Verdict.allow
+  ])
+  if (verdict._tag === "Deny") return yield* deny(verdict)
+  return {
+    params,
+    verdict: Verdict.combine(verdict, yield* restore(toolsOwnApproval(tool, call.callId, params)))
   }
-  call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, raw, inspection.bytes)
-  const byRaw = rules.byArguments?.(raw, call.running.caller) ?? Verdict.allow
-  if (byRaw._tag === "Deny") return { _tag: "Refused", reason: denied(byRaw) }
-  const decoding = yield* Effect.exit(restore(tool.codec.decode(raw)))
-  if (Exit.isFailure(decoding)) {
-    const issues = Cause.findErrorOption(decoding.cause)
-    if (issues._tag === "None") return yield* Effect.failCause(decoding.cause as Cause.Cause<never>)
-    return { _tag: "Refused", reason: Validation.invalidParams(issues.value) }
-  }
-  const byDecoded = rules.byArguments?.(decoding.value, call.running.caller) ?? Verdict.allow
-  if (byDecoded._tag === "Deny") return { _tag: "Refused", reason: denied(byDecoded) }
-  return { _tag: "Decided", params: decoding.value, verdict: Verdict.combine(byRaw, byDecoded) }
 })
+
+const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
 
 /** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
 const toolsOwnApproval = (
@@ -323,31 +298,36 @@ const toolsOwnApproval = (
   )
 }
 
-/** `undefined` when this very call was asked about before and may go on now. */
+/** Lets through only what was asked before, about this very call. */
 const askHuman = Effect.fnUntraced(function* (
   kernel: Kernel,
   call: Call,
   tool: CompiledTool,
-  verdict: Exclude<Verdict.Verdict, { _tag: "Allow" | "Deny" }>,
+  verdict: Extract<Verdict.Verdict, { _tag: "Confirm" | "Approve" }>,
   params: unknown
-): Effect.fn.Return<Reason | undefined> {
+): Effect.fn.Return<void, Refused> {
   const by = verdict._tag === "Confirm" ? "confirm" : "approve"
   const asked = question(kernel, tool, call.running.caller, call.callId, params, call.door)
   if (call.running.request.redeems === true) {
     // In Effect's protocol the question is noted when it is put, never when its answer comes in.
-    if (by === "confirm" && (yield* kernel.approvals.redeem(asked, call.now()))) return undefined
+    if (by === "confirm" && (yield* kernel.approvals.redeem(asked, call.now()))) return
   } else {
     const full = yield* kernel.approvals.ask(asked, call.now())
-    if (full > 0)
-      return { _tag: "RateLimited", limit: "undecided questions", retryAfter: Duration.millis(full) }
+    if (full > 0) {
+      return yield* refuse({
+        _tag: "RateLimited",
+        limit: "undecided questions",
+        retryAfter: Duration.millis(full)
+      })
+    }
   }
-  return {
+  return yield* refuse({
     _tag: "PendingConfirmation",
     callId: call.callId,
     by,
     tool: tool.facts.name,
     why: verdict.reasons.map((reason) => reason.message)
-  }
+  })
 })
 
 const question = (
@@ -378,45 +358,55 @@ const verdictOf = Effect.fnUntraced(function* (
   return Verdict.combine(rules.byName, rules.byArguments?.(params, principal) ?? Verdict.allow)
 })
 
-// --- Fallback --------------------------------------------------------------
+// --- Bulkhead and fallback -------------------------------------------------
 
-/** The tool's fallback where its own answer is missing; the outcome as it was when that fails too. */
+const enterBulkhead = (call: Call, tool: CompiledTool, restore: Restore): Stage<void> =>
+  Effect.suspend(() => {
+    if (tool.bulkhead === undefined) return Effect.void
+    const ticket = tool.bulkhead.enter()
+    if ("_tag" in ticket) return refuse(ticket)
+    call.running.ticket = ticket
+    return ticket.wait === undefined ? Effect.void : withinDeadline(call, restore, ticket.wait)
+  })
+
+/** The tool's fallback where its own answer is missing; the failure as it was when that fails too. */
 const orFallback = Effect.fnUntraced(function* (
   kernel: Kernel,
   call: Call,
   tool: CompiledTool,
   params: unknown,
-  outcome: Outcome,
+  failed: Refused,
   restore: Restore
-) {
+): Effect.fn.Return<Outcome, Refused> {
   const { fallback } = tool
-  if (fallback === undefined || outcome.reason === undefined || !table[outcome.reason._tag].fallback)
-    return outcome
+  if (fallback === undefined || !table[failed.reason._tag].fallback) return yield* Effect.fail(failed)
   releaseSlot(call)
   let value: unknown
   if ("value" in fallback) {
     value = fallback.value
   } else {
-    const tools = new Set([...(call.running.request.parent?.tools ?? []), tool.facts.name])
-    if (tools.has(fallback.tool) || call.left() <= 0) return outcome
+    const { metadata, params: raw, parent } = call.running.request
+    const tools = new Set([...(parent?.tools ?? []), tool.facts.name])
+    if (tools.has(fallback.tool) || call.left() <= 0) return yield* Effect.fail(failed)
     const instead = yield* restore(
       govern(
         kernel,
         {
           door: call.door,
           tool: fallback.tool,
-          params: fallback.params === undefined ? call.running.request.params : fallback.params(params),
+          params: fallback.params === undefined ? raw : fallback.params(params),
           deadline: call.running.deadline,
-          metadata: call.metadata,
+          metadata,
           parent: { callId: call.callId, tools }
         },
         undefined
       )
     )
-    if (!("encoded" in instead)) return outcome
+    if (!("encoded" in instead)) return yield* Effect.fail(failed)
     value = instead.value
   }
   // A fallback answers in the tool's name: what the tool's schema refuses is no answer.
   const encoding = yield* Effect.exit(restore(tool.codec.encodeSuccess(value)))
-  return Exit.isSuccess(encoding) ? { ...outcome, value, encoded: encoding.value } : outcome
+  if (Exit.isFailure(encoding)) return yield* Effect.fail(failed)
+  return { ...failed, value, encoded: encoding.value }
 })

@@ -17,7 +17,15 @@ import type { LimitedCall } from "../RateLimits.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import { Attempt } from "./attempt.ts"
-import { type Call, type Outcome, type Restore, refuse, withinDeadline } from "./call.ts"
+import {
+  admitted,
+  type Call,
+  type Outcome,
+  type Refused,
+  type Restore,
+  refuse,
+  withinDeadline
+} from "./call.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
@@ -29,69 +37,37 @@ export const attempts = Effect.fnUntraced(function* (
   limited: LimitedCall,
   fiber: Fiber.Fiber<unknown, unknown>,
   restore: Restore
-) {
+): Effect.fn.Return<Outcome, Refused> {
   const retries = Math.min(tool.retries, call.running.request.retries ?? tool.retries)
   let nextDelay: Effect.Success<ReturnType<typeof Retry.driver>> | undefined
   for (;;) {
     if (tool.attemptLimits !== undefined) {
-      const refusal = yield* withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now()))
-      if (refusal !== undefined) return refuse(refusal)
+      yield* admitted(withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now())))
     }
     if (tool.circuit !== undefined) {
       const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
-      if ("_tag" in admission) return refuse(admission)
+      if ("_tag" in admission) return yield* refuse(admission)
       call.running.admission = admission
     }
-    call.attempts++
-    if (tool.cost !== undefined) call.cost = (call.cost ?? 0) + estimate(tool.cost, params)
-    call.startedAt ??= call.now()
-    call.status = "running"
-    kernel.recorder.sink.onChange(call)
+    const ended = yield* restore(attempt(kernel, call, tool, params, fiber))
+    const outcome = yield* understand(call, tool, ended, restore)
+    yield* reportAttempt(kernel, call, outcome.reason)
+    if (outcome.reason === undefined) return outcome
 
-    const ended = yield* attempt(call, tool, params, fiber, restore)
-    if (ended._tag === "Value") {
-      const encoding = yield* Effect.exit(restore(tool.codec.encodeSuccess(ended.value)))
-      if (Exit.isSuccess(encoding)) {
-        yield* reportAttempt(kernel, call, "success", undefined)
-        return { reason: undefined, value: ended.value, encoded: encoding.value }
-      }
-      const issues = Cause.findErrorOption(encoding.cause)
-      if (issues._tag === "None") return yield* Effect.failCause(encoding.cause as Cause.Cause<never>)
-      const reason: Reason = { _tag: "InvalidResult", issues: issues.value }
-      yield* reportAttempt(kernel, call, "failure", reason)
-      return refuse(reason)
-    }
-
-    const failed = yield* explain(call, tool, ended)
-    yield* reportAttempt(
-      kernel,
-      call,
-      failed.reason._tag === "Cancelled"
-        ? "ignored"
-        : countsForBreaker(failed.reason)
-          ? "failure"
-          : "success",
-      failed.reason
-    )
-    const safeToRepeat = tool.repeatable || call.running.request.idempotencyKey !== undefined
-    const { reason, outcomeUnknown } = failed
-    if (
-      call.attempts > retries ||
-      !Retry.retryable({
-        reason,
-        class: classOf(reason),
-        attempt: call.attempts,
-        safeToRepeat,
-        outcomeUnknown
-      })
-    ) {
-      return failed
-    }
+    const { outcomeUnknown, reason } = outcome
+    const again = Retry.retryable({
+      reason,
+      class: classOf(reason),
+      attempt: call.attempts,
+      safeToRepeat: tool.repeatable || call.running.request.idempotencyKey !== undefined,
+      outcomeUnknown
+    })
+    if (!again || call.attempts > retries) return yield* Effect.fail(outcome)
     nextDelay ??= yield* Retry.driver(kernel.defaults.retry)
     const scheduled = yield* nextDelay(call.now(), reason)
-    if (scheduled === undefined) return failed
+    if (scheduled === undefined) return yield* Effect.fail(outcome)
     const delay = Retry.delay(scheduled, retryAfterOf(reason))
-    if (delay >= call.left()) return failed
+    if (delay >= call.left()) return yield* Effect.fail(outcome)
     call.status = "retrying"
     call.retried = [...call.retried, { attempt: call.attempts, code: table[reason._tag].code, delay }]
     kernel.recorder.sink.onChange(call)
@@ -102,24 +78,22 @@ export const attempts = Effect.fnUntraced(function* (
 const estimate = (cost: NonNullable<CompiledTool["cost"]>, params: unknown): number =>
   typeof cost === "number" ? cost : cost(params)
 
+/** Tells the breaker how the attempt ended; what was cancelled says nothing of the tool. */
 export const reportAttempt = (
   kernel: Kernel,
   call: Call,
-  outcome: "success" | "failure" | "ignored",
   reason: Reason | undefined
 ): Effect.Effect<void> => {
   const { admission } = call.running
   if (admission === undefined) return Exit.void
   call.running.admission = undefined
-  if (reason === undefined) return kernel.breaker.report(admission, outcome, call.now())
+  if (reason === undefined) return kernel.breaker.report(admission, "success", call.now())
+  const outcome = reason._tag === "Cancelled" ? "ignored" : countsForBreaker(reason) ? "failure" : "success"
   const retryAfter = retryAfterOf(reason)
-  const { code } = table[reason._tag]
-  return kernel.breaker.report(
-    admission,
-    outcome,
-    call.now(),
-    retryAfter === undefined ? { code } : { code, retryAfter }
-  )
+  return kernel.breaker.report(admission, outcome, call.now(), {
+    code: table[reason._tag].code,
+    ...(retryAfter === undefined ? {} : { retryAfter })
+  })
 }
 
 type AttemptEnd =
@@ -129,73 +103,70 @@ type AttemptEnd =
 
 /**
  * Runs the handler once, in a fiber of its own, so that a timeout interrupts
- * the handler and nothing else. A handler that does not suspend costs no timer.
+ * the handler and nothing else. Starting it and waiting for it are one step: no
+ * interruption can land between. A handler that does not suspend costs no timer.
  */
 const attempt = (
+  kernel: Kernel,
   call: Call,
   tool: CompiledTool,
   params: unknown,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  restore: Restore
-): Effect.Effect<AttemptEnd> => {
-  const current = new Attempt({
-    callId: call.callId,
-    tool: tool.facts.name,
-    attempt: call.attempts,
-    idempotencyKey: call.running.request.idempotencyKey,
-    deadline: call.running.deadline,
-    metadata: call.metadata
-  })
-  call.running.lastAttempt = current
-  const context = handlerContext(call, tool, fiber, current)
-  const child = Effect.runForkWith(context)(
-    // A handler that throws before it returns its Effect is a defect like any other.
-    Effect.suspend(() => tool.handler(params, { toolCallId: call.callId, preliminary: progress(call, tool) }))
-  )
-  const done = child.pollUnsafe()
-  if (done !== undefined) return Exit.succeed(endOf(done))
-  const timeout = Math.min(tool.timeout, call.running.request.timeout ?? tool.timeout)
-  const left = call.left()
-  return restore(
-    Effect.callback<AttemptEnd>((resume) => {
-      let expired = false
-      const timer = Effect.runForkWith(context)(
-        Effect.flatMap(call.running.clock.sleep(Duration.millis(Math.max(0, Math.min(timeout, left)))), () =>
-          Effect.sync(() => {
-            expired = true
-            current.abort()
-            child.interruptUnsafe()
-          })
-        )
-      )
-      child.addObserver((exit) => {
-        timer.interruptUnsafe()
-        call.abandoned = current.abandoned !== undefined
-        resume(
-          Exit.succeed<AttemptEnd>(
-            expired && Exit.isFailure(exit)
-              ? left <= timeout
-                ? { _tag: "TimedOut", scope: "deadline", after: call.deadlineAfter() }
-                : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
-              : endOf(exit)
-          )
-        )
-      })
-      return Effect.suspend(() => {
-        timer.interruptUnsafe()
-        current.abort()
-        child.interruptUnsafe()
-        // The handler's finalizers have run when its fiber has ended.
-        return Effect.callback<void>((ended) => {
-          child.addObserver(() => {
-            call.abandoned = current.abandoned !== undefined
-            ended(Effect.void)
-          })
-        })
-      })
+  fiber: Fiber.Fiber<unknown, unknown>
+): Effect.Effect<AttemptEnd> =>
+  Effect.callback((resume) => {
+    call.attempts++
+    if (tool.cost !== undefined) call.cost = (call.cost ?? 0) + estimate(tool.cost, params)
+    call.startedAt ??= call.now()
+    call.status = "running"
+    kernel.recorder.sink.onChange(call)
+
+    const { clock, deadline, request } = call.running
+    const current = new Attempt({
+      callId: call.callId,
+      tool: tool.facts.name,
+      attempt: call.attempts,
+      idempotencyKey: request.idempotencyKey,
+      deadline,
+      metadata: call.metadata
     })
-  )
-}
+    call.running.lastAttempt = current
+    const fork = Effect.runForkWith(handlerContext(call, tool, fiber, current))
+    const context = { toolCallId: call.callId, preliminary: progress(call, tool) }
+    // A handler that throws before it returns its Effect is a defect like any other.
+    const child = fork(Effect.suspend(() => tool.handler(params, context)))
+    const done = child.pollUnsafe()
+    if (done !== undefined) {
+      resume(Exit.succeed(endOf(done)))
+      return
+    }
+
+    const timeout = Math.min(tool.timeout, request.timeout ?? tool.timeout)
+    const left = call.left()
+    let expired: AttemptEnd | undefined
+    const stop = (): void => {
+      current.abort()
+      child.interruptUnsafe()
+    }
+    const timer = fork(
+      Effect.map(clock.sleep(Duration.millis(Math.max(0, Math.min(timeout, left)))), () => {
+        expired =
+          left <= timeout
+            ? { _tag: "TimedOut", scope: "deadline", after: call.deadlineAfter() }
+            : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
+        stop()
+      })
+    )
+    child.addObserver((exit) => {
+      timer.interruptUnsafe()
+      call.abandoned = current.abandoned !== undefined
+      resume(Exit.succeed(expired !== undefined && Exit.isFailure(exit) ? expired : endOf(exit)))
+    })
+    return Effect.callback((ended) => {
+      stop()
+      // The handler's finalizers have run when its fiber has ended.
+      child.addObserver(() => ended(Effect.void))
+    })
+  })
 
 const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
   Exit.isSuccess(exit) ? { _tag: "Value", value: exit.value } : { _tag: "Cause", cause: exit.cause }
@@ -227,10 +198,32 @@ const progress =
     })
   }
 
-interface Failed extends Outcome {
-  readonly reason: Reason
+interface Failed extends Refused {
+  /** Nobody knows whether the tool did what it was asked. */
   readonly outcomeUnknown: boolean
 }
+
+interface Succeeded extends Outcome {
+  readonly reason: undefined
+}
+
+/** What the end of an attempt means: a value that fits the tool's schema, or why not. */
+const understand = Effect.fnUntraced(function* (
+  call: Call,
+  tool: CompiledTool,
+  ended: AttemptEnd,
+  restore: Restore
+): Effect.fn.Return<Succeeded | Failed> {
+  if (ended._tag !== "Value") return yield* explain(call, tool, ended)
+  const { value } = ended
+  return yield* Effect.match(restore(tool.codec.encodeSuccess(value)), {
+    onSuccess: (encoded): Succeeded | Failed => ({ reason: undefined, value, encoded }),
+    onFailure: (issues): Succeeded | Failed => ({
+      reason: { _tag: "InvalidResult", issues },
+      outcomeUnknown: false
+    })
+  })
+})
 
 /** Why an attempt failed. */
 const explain = Effect.fnUntraced(function* (

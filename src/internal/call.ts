@@ -179,24 +179,32 @@ export interface Outcome {
   readonly failure?: unknown
 }
 
-export const refuse = (reason: Reason): Outcome => ({ reason })
+/** An outcome without a value: plain data, because an error object would cost more than the call. */
+export interface Refused extends Outcome {
+  readonly reason: Reason
+}
+
+/** What a stage comes to: what it hands on, or the end of the call. */
+export type Stage<A> = Effect.Effect<A, Refused>
+
+export const refuse = (reason: Reason): Exit.Exit<never, Refused> => Exit.fail({ reason })
+
+/** A port's answer, where `undefined` lets the call go on. */
+export const admitted = (answer: Stage<Reason | undefined>): Stage<void> =>
+  Effect.flatMap(answer, (reason) => (reason === undefined ? Effect.void : refuse(reason)))
 
 /** Makes an effect interruptible again, where a call may wait. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/** Waits no longer than the deadline allows; too late is the reason it fails with. */
-export const withinDeadline = <A>(
-  call: Call,
-  restore: Restore,
-  wait: Effect.Effect<A>
-): Effect.Effect<A | Extract<Reason, { _tag: "TimedOut" }> | undefined> => {
+/** Waits no longer than the deadline allows. */
+export const withinDeadline = <A>(call: Call, restore: Restore, wait: Effect.Effect<A>): Stage<A> => {
   if (Exit.isExit(wait)) return wait
   return call.running.deadline === undefined
     ? restore(wait)
     : restore(
         Effect.timeoutOrElse(wait, {
           duration: Duration.millis(Math.max(0, call.left())),
-          orElse: () => Effect.succeed(call.pastDeadline())
+          orElse: () => refuse(call.pastDeadline())
         })
       )
 }
