@@ -40,20 +40,16 @@ export const attempts = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Outcome, Refused> {
   const retries = Math.min(tool.retries, call.running.request.retries ?? tool.retries)
   let nextDelay: Effect.Success<ReturnType<typeof Retry.driver>> | undefined
+  let last: Failed | undefined
   for (;;) {
-    if (tool.attemptLimits !== undefined) {
-      yield* admitted(withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now())))
-    }
-    if (tool.circuit !== undefined) {
-      const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
-      if ("_tag" in admission) return yield* refuse(admission)
-      call.running.admission = admission
-    }
+    // A retry that may not begin leaves the call as its last attempt left it.
+    yield* Effect.mapError(admitAttempt(kernel, call, tool, limited, restore), (refusal) => last ?? refusal)
     const ended = yield* restore(attempt(kernel, call, tool, params, fiber))
     const outcome = yield* understand(call, tool, ended, restore)
     yield* reportAttempt(kernel, call, outcome.reason)
     if (outcome.reason === undefined) return outcome
 
+    last = outcome
     const { outcomeUnknown, reason } = outcome
     const again = Retry.retryable({
       reason,
@@ -73,6 +69,23 @@ export const attempts = Effect.fnUntraced(function* (
     kernel.recorder.sink.onChange(call)
     if (delay > 0) yield* restore(call.running.clock.sleep(Duration.millis(delay)))
   }
+})
+
+/** Limits per attempt, then the breaker: each attempt is one to both. */
+const admitAttempt = Effect.fnUntraced(function* (
+  kernel: Kernel,
+  call: Call,
+  tool: CompiledTool,
+  limited: LimitedCall,
+  restore: Restore
+): Effect.fn.Return<void, Refused> {
+  if (tool.attemptLimits !== undefined) {
+    yield* admitted(withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now())))
+  }
+  if (tool.circuit === undefined) return
+  const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
+  if ("_tag" in admission) return yield* refuse(admission)
+  call.running.admission = admission
 })
 
 const estimate = (cost: NonNullable<CompiledTool["cost"]>, params: unknown): number =>
