@@ -354,6 +354,22 @@ describe("rules by arguments", () => {
     assert.deepStrictEqual(rulesOf(verdict), [`a ann {"x":1}`])
   })
 
+  it("ask no further rule after a denial", () => {
+    let asked = 0
+    const counting: SecurityPolicy.Rule = {
+      name: "counting",
+      decide: () => {
+        asked++
+        return Verdict.deny("counting", "No.")
+      }
+    }
+    const policy = { allowedDomains: ["good.com"] }
+    check(policy, "http://evil.com", named("a"), [counting])
+    assert.strictEqual(asked, 0)
+    assert.deepStrictEqual(rulesOf(check(policy, "x", named("a"), [counting, counting])), ["counting"])
+    assert.strictEqual(asked, 1)
+  })
+
   it("deny when a rule throws or does not answer with a verdict, and keep its words to themselves", () => {
     const answers: ReadonlyArray<() => unknown> = [
       () => {
