@@ -12,8 +12,8 @@ import type * as Tool from "effect/ai/Tool"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
-import { type Call, type Node, type Progress, runNodes } from "./internal/schedule.ts"
+import type * as Stream from "effect/Stream"
+import { type Call, type Node, type Progress, runNodes, runStream } from "./internal/schedule.ts"
 import { type Status, table } from "./ToolError.ts"
 import type { ToolExecutor, Tools } from "./ToolExecutor.ts"
 import type { ToolResult } from "./ToolResult.ts"
@@ -21,13 +21,13 @@ import type { ToolResult } from "./ToolResult.ts"
 export type { Call, Progress } from "./internal/schedule.ts"
 
 export interface Options {
-  /** Calls at once; 10. */
+  /** Calls at once, at least 1; 10. */
   readonly concurrency?: number
   /** Stop everything when a critical call fails; `false`. */
   readonly failFast?: boolean
   /** From now; what has not begun by then is skipped, what runs is timed out. */
   readonly deadline?: Duration.Input
-  /** Told after every call; must be quick. */
+  /** Told after every call; must be quick. What it throws is reported, and changes nothing. */
   readonly onProgress?: (progress: Progress) => void
 }
 
@@ -62,24 +62,18 @@ export const sequential = <T extends Tools>(
 
 /**
  * Runs a stream of calls in constant memory; the results come in the order of
- * the calls. With `failFast` the stream ends with the result that stopped it.
+ * the calls. With `failFast` the stream ends with the result that stopped it:
+ * what else ran is interrupted at once, and where it came before, `cancelled`.
  */
 export const stream = <T extends Tools, E, R>(
   executor: ToolExecutor<T>,
   calls: Stream.Stream<Call, E, R>,
   options: Pick<Options, "concurrency" | "failFast"> = {}
-): Stream.Stream<ToolResult, E, R | Tool.HandlerServices<T[keyof T]>> => {
-  const results = Stream.mapEffect(
-    calls,
-    (call) => Effect.map(executor.execute(call), (result) => ({ call, result })),
-    { concurrency: options.concurrency ?? executor.pipeline.defaults.concurrency }
-  )
-  const wanted =
-    options.failFast === true
-      ? Stream.takeUntil(results, ({ call, result }) => isCritical(executor, call) && stops(result))
-      : results
-  return Stream.map(wanted, ({ result }) => result)
-}
+): Stream.Stream<ToolResult, E, R | Tool.HandlerServices<T[keyof T]>> =>
+  runStream(executor.pipeline, calls, {
+    concurrency: concurrencyOf(executor, options),
+    stops: (call, result) => options.failFast === true && isCritical(executor, call) && stops(result)
+  })
 
 /** Runs nodes and counts. What `Graph` shares with the batches above. */
 export const run = <T extends Tools>(
@@ -94,7 +88,7 @@ export const run = <T extends Tools>(
         ? undefined
         : startedAt + Duration.toMillis(Duration.fromInputUnsafe(options.deadline))
     const { results, stoppedBy } = yield* runNodes(executor.pipeline, nodes, {
-      concurrency: options.concurrency ?? executor.pipeline.defaults.concurrency,
+      concurrency: concurrencyOf(executor, options),
       deadline,
       stops: (node, result) => options.failFast === true && isCritical(executor, node.call) && stops(result),
       onProgress: options.onProgress
@@ -104,6 +98,12 @@ export const run = <T extends Tools>(
   }) as Effect.Effect<BatchResult, never, Tool.HandlerServices<T[keyof T]>>
 
 const toNode = (call: Call): Node => ({ call, dependsOn: [], resolve: undefined })
+
+// One at a time is the least that ever ends.
+const concurrencyOf = <T extends Tools>(executor: ToolExecutor<T>, options: Options): number => {
+  const wanted = Math.floor(options.concurrency ?? executor.pipeline.defaults.concurrency)
+  return wanted >= 1 ? wanted : 1
+}
 
 const isCritical = <T extends Tools>(executor: ToolExecutor<T>, call: Call): boolean =>
   call.critical ?? executor.pipeline.tools.get(call.tool)?.facts.importance !== "optional"

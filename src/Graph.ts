@@ -41,10 +41,14 @@ export class Ref<out A> {
   }
 
   /** A part of it. */
-  at<K extends keyof A & (string | number)>(key: K): Ref<A[K]> {
+  at<K extends Keys<A>>(key: K): Ref<A[K]> {
     return new Ref(this.node, [...this.path, key])
   }
 }
+
+/** The parts a value has as JSON: elements of an array, properties of an object. */
+export type Keys<A> =
+  A extends ReadonlyArray<unknown> ? keyof A & number : A extends object ? keyof A & (string | number) : never
 
 /** A reference into the result of the node called `node`, where types are not known. */
 export const ref = (node: string, ...path: Path): Ref<unknown> => new Ref(node, path)
@@ -220,11 +224,30 @@ const resolve = (
   return { params: substitute(params, values) }
 }
 
+// Without recursion and each part once: arguments may be deep, shared or cyclic until the pipeline has looked at them.
 const substitute = (params: unknown, values: ReadonlyMap<Ref<unknown>, unknown>): unknown => {
-  if (params instanceof Ref) return values.get(params)
-  if (Array.isArray(params)) return params.map((item) => substitute(item, values))
-  if (params === null || typeof params !== "object") return params
-  return Object.fromEntries(Object.entries(params).map(([key, value]) => [key, substitute(value, values)]))
+  const copies = new Map<object, object>()
+  const copyOf = (value: unknown): unknown => {
+    if (value instanceof Ref) return values.get(value)
+    if (value === null || typeof value !== "object") return value
+    const copy = copies.get(value) ?? (Array.isArray(value) ? [] : {})
+    copies.set(value, copy)
+    return copy
+  }
+  const root = copyOf(params)
+  // The map grows while it is walked.
+  for (const [original, copy] of copies) {
+    for (const [key, part] of Object.entries(original)) {
+      // Defined and not assigned, so that `__proto__` is a key like any other.
+      Object.defineProperty(copy, key, {
+        value: copyOf(part),
+        enumerable: true,
+        writable: true,
+        configurable: true
+      })
+    }
+  }
+  return root
 }
 
 const follow = (value: unknown, path: Path): { readonly found: unknown } | { readonly missing: string } => {

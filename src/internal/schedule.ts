@@ -3,12 +3,17 @@
  * nodes and edges: every node waits for a count, and is looked at once when it
  * falls to zero.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as ErrorReporter from "effect/ErrorReporter"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Stream from "effect/Stream"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
-import { ToolError } from "../ToolError.ts"
+import { ToolError, table } from "../ToolError.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
 import { toResult } from "./result.ts"
 
@@ -54,13 +59,16 @@ export interface Scheduled {
 // Handlers that never suspend must not keep everyone else from running.
 const startsPerTurn = 256
 
+const stopped = "the batch was stopped"
+
 export const runNodes = (
   pipeline: Pipeline,
   nodes: ReadonlyArray<Node>,
   options: ScheduleOptions
 ): Effect.Effect<Scheduled> =>
   Effect.withFiber((parent) => {
-    const fork = Effect.runForkWith(parent.context)
+    const { context } = parent
+    const fork = Effect.runForkWith(context)
     const clock = parent.getRef(Clock.Clock)
     const results: Array<ToolResult | undefined> = new Array(nodes.length)
     const waitsFor = nodes.map((node) => node.dependsOn.length)
@@ -72,14 +80,21 @@ export const runNodes = (
     waitsFor.forEach((count, index) => {
       if (count === 0) ready.push(index)
     })
-    const running = new Set<Fiber.Fiber<unknown, unknown>>()
+    const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
     let next = 0
+    let running = 0
     let ended = 0
-    let stoppedBy: string | undefined
+    let halted = false
     let interrupted = false
+    let stoppedBy: string | undefined
 
     return Effect.callback<Scheduled>((resume) => {
       let pumping = false
+      let onIdle: (() => void) | undefined
+      const halt = (): void => {
+        halted = true
+        for (const fiber of fibers) fiber.interruptUnsafe()
+      }
       const settle = (index: number, result: ToolResult): void => {
         results[index] = result
         ended++
@@ -88,14 +103,19 @@ export const runNodes = (
           waitsFor[dependent] = (waitsFor[dependent] as number) - 1
           if (waitsFor[dependent] === 0) ready.push(dependent)
         }
-        if (stoppedBy === undefined && !interrupted && options.stops(node, result)) {
-          stoppedBy = result.callId
-          for (const fiber of running) fiber.interruptUnsafe()
+        try {
+          options.onProgress?.({ total: nodes.length, ended, running, last: result })
+        } catch (defect) {
+          // Who looks on must not change what happens.
+          fork(ErrorReporter.report(Cause.die(defect)))
         }
-        options.onProgress?.({ total: nodes.length, ended, running: running.size, last: result })
+        if (!halted && options.stops(node, result)) {
+          stoppedBy = result.callId
+          halt()
+        }
       }
       const whyNot = (node: Node): string | undefined => {
-        if (stoppedBy !== undefined || interrupted) return "the batch was stopped"
+        if (halted) return stopped
         if (options.deadline !== undefined && clock.currentTimeMillisUnsafe() >= options.deadline) {
           return "the deadline of the batch has passed"
         }
@@ -107,26 +127,26 @@ export const runNodes = (
         const why = whyNot(node)
         const resolved = why === undefined ? node.resolve?.(results) : { missing: why }
         if (resolved !== undefined && "missing" in resolved) {
-          const now = clock.currentTimeMillisUnsafe()
-          settle(index, skipped(pipeline, node, resolved.missing, now))
+          const reason = { _tag: "Skipped", why: resolved.missing } as const
+          settle(index, withoutRun(pipeline, context, node.call, reason))
           return
         }
-        const { critical: _, ...call } = node.call
-        const params = resolved === undefined ? call.params : resolved.params
+        const { call } = node
         const deadline =
           call.deadline === undefined
             ? options.deadline
             : Math.min(call.deadline, options.deadline ?? call.deadline)
-        const fiber = fork(
-          pipeline.run({ ...call, params, deadline, door: "batch" }, (end) =>
-            // Seen here and not in the fiber's result, because an interrupted call has a result too.
-            settle(index, toResult(end, pipeline.defaults.resultBytes))
-          )
-        )
-        if (fiber.pollUnsafe() !== undefined) return
-        running.add(fiber)
+        const params = resolved === undefined ? call.params : resolved.params
+        running++
+        const fiber = start(pipeline, context, call, { ...call, params, deadline }, (result) => {
+          running--
+          settle(index, result)
+        })
+        fibers.add(fiber)
+        // What a handler does before it first suspends can have stopped the batch it belongs to.
+        if (halted) fiber.interruptUnsafe()
         fiber.addObserver(() => {
-          running.delete(fiber)
+          fibers.delete(fiber)
           pump()
         })
       }
@@ -134,7 +154,7 @@ export const runNodes = (
         if (pumping) return
         pumping = true
         let starts = 0
-        while (next < ready.length && running.size < options.concurrency) {
+        while (!interrupted && next < ready.length && running < options.concurrency) {
           if (++starts > startsPerTurn) {
             fork(Effect.flatMap(Effect.yieldNow, () => Effect.sync(pump)))
             break
@@ -142,35 +162,107 @@ export const runNodes = (
           begin(ready[next++] as number)
         }
         pumping = false
-        if (ended === nodes.length && running.size === 0) {
-          resume(Effect.succeed({ results: results as Array<ToolResult>, stoppedBy }))
+        if (running > 0) return
+        if (interrupted) onIdle?.()
+        else if (ended === nodes.length) {
+          resume(Exit.succeed({ results: results as Array<ToolResult>, stoppedBy }))
         }
       }
       pump()
       return Effect.suspend(() => {
         interrupted = true
-        for (const fiber of running) fiber.interruptUnsafe()
+        halt()
         return Effect.callback<void>((done) => {
-          if (running.size === 0) done(Effect.void)
-          for (const fiber of running) {
-            fiber.addObserver(() => {
-              if (running.size === 0) done(Effect.void)
-            })
-          }
+          onIdle = () => done(Exit.void)
+          if (running === 0) onIdle()
         })
       })
     })
   })
 
+export interface StreamOptions {
+  readonly concurrency: number
+  readonly stops: (call: Call, result: ToolResult) => boolean
+}
+
+/** Runs a stream of calls, some at a time; ends with the result that stops it, if one does. */
+export const runStream = <E, R>(
+  pipeline: Pipeline,
+  calls: Stream.Stream<Call, E, R>,
+  options: StreamOptions
+): Stream.Stream<ToolResult, E, R> =>
+  Stream.suspend(() => {
+    const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
+    let stoppedBy: ToolResult | undefined
+    const run = (call: Call): Effect.Effect<ToolResult> =>
+      Effect.withFiber(({ context }) =>
+        stoppedBy === undefined
+          ? Effect.callback<ToolResult>((resume) => {
+              let result: ToolResult
+              const fiber = start(pipeline, context, call, call, (told) => {
+                result = told
+                if (stoppedBy !== undefined || !options.stops(call, result)) return
+                stoppedBy = result
+                for (const other of fibers) other.interruptUnsafe()
+              })
+              fibers.add(fiber)
+              if (stoppedBy !== undefined) fiber.interruptUnsafe()
+              fiber.addObserver(() => {
+                fibers.delete(fiber)
+                resume(Exit.succeed(result))
+              })
+              return Fiber.interrupt(fiber)
+            })
+          : Exit.succeed(withoutRun(pipeline, context, call, { _tag: "Skipped", why: stopped }))
+      )
+    return calls.pipe(
+      Stream.mapEffect(run, { concurrency: options.concurrency }),
+      Stream.takeUntil((result) => result === stoppedBy)
+    )
+  })
+
+/** Starts a call in a fiber of its own. Its result is told once, and also when it is interrupted. */
+const start = (
+  pipeline: Pipeline,
+  context: Context.Context<never>,
+  call: Call,
+  { critical: _, ...request }: Omit<Call, "deadline"> & { readonly deadline?: number | undefined },
+  onResult: (result: ToolResult) => void
+): Fiber.Fiber<unknown> => {
+  let told = false
+  const fork = Effect.runForkWith(context)
+  const fiber = fork(
+    pipeline.run({ params: undefined, ...request, door: "batch" }, (end) => {
+      const result = toResult(end, pipeline.defaults.resultBytes)
+      told = true
+      onResult(result)
+    })
+  )
+  fiber.addObserver((exit) => {
+    if (told || Exit.isSuccess(exit)) return
+    // A bug of a port, while the call was being recorded.
+    fork(ErrorReporter.report(exit.cause))
+    onResult(withoutRun(pipeline, context, call, { _tag: "HandlerDefect" }))
+  })
+  return fiber
+}
+
 const name = (node: Node | undefined): string => JSON.stringify(node?.call.id ?? node?.call.tool ?? "")
 
-const skipped = (pipeline: Pipeline, { call }: Node, why: string, now: number): ToolResult => {
+/** The result of a call that the pipeline has none of. */
+const withoutRun = (
+  pipeline: Pipeline,
+  context: Context.Context<never>,
+  call: Call,
+  reason: ToolError["reason"]
+): ToolResult => {
   const callId = call.id ?? pipeline.nextId()
+  const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
   return {
     callId,
     tool: call.tool,
-    status: "skipped",
-    error: new ToolError({ callId, tool: call.tool, reason: { _tag: "Skipped", why } }),
+    status: table[reason._tag].status,
+    error: new ToolError({ callId, tool: call.tool, reason }),
     attempts: 0,
     queuedAt: now,
     completedAt: now,
