@@ -5,11 +5,19 @@
 import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 
-/** A call as it comes from outside: decoded JSON. */
+// What a record keeps of a call is bounded, so that no caller can fill the memory of a history.
+const Name = Schema.String.check(Schema.isMaxLength(256))
+const Id = Schema.NonEmptyString.check(Schema.isMaxLength(256))
+const Metadata = Schema.Record(
+  Schema.String.check(Schema.isMaxLength(256)),
+  Schema.String.check(Schema.isMaxLength(1024))
+).check(Schema.isMaxProperties(64))
+
+/** A call as it comes from outside: decoded JSON. Names and ids have at most 256 characters. */
 export const ToolCall = Schema.Struct({
   /** The caller's id for the call; made when absent. */
-  id: Schema.optionalKey(Schema.NonEmptyString),
-  tool: Schema.String,
+  id: Schema.optionalKey(Id),
+  tool: Name,
   /** The arguments as they came: not yet decoded, not trusted. */
   params: Schema.optionalKey(Schema.Unknown),
   /** Per attempt, in milliseconds; can only shorten the tool's. */
@@ -21,9 +29,9 @@ export const ToolCall = Schema.Struct({
   /** Ask a human even where the policy would not. `false` changes nothing. */
   requireConfirmation: Schema.optionalKey(Schema.Boolean),
   /** Makes a retry after an unknown outcome safe where the tool honours it; handlers read it from `CurrentCall`. */
-  idempotencyKey: Schema.optionalKey(Schema.NonEmptyString),
-  /** The caller's own labels; recorded as they are, so no place for secrets. */
-  metadata: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
+  idempotencyKey: Schema.optionalKey(Id),
+  /** The caller's own labels, at most 64 of at most 1,024 characters; recorded as they are, so no place for secrets. */
+  metadata: Schema.optionalKey(Metadata)
 })
 export type ToolCall = typeof ToolCall.Type
 

@@ -104,8 +104,8 @@ export const Skipped = Schema.TaggedStruct("Skipped", { why: Schema.String })
 export const ToolFailed = Schema.TaggedStruct("ToolFailed", {
   class: ErrorClass,
   retryAfter: Schema.optionalKey(RetryAfter),
-  /** The failure as its schema encodes it. */
-  failure: Schema.Unknown
+  /** The failure as its schema encodes it; absent where that is nothing. */
+  failure: Schema.optionalKey(Schema.Unknown)
 })
 
 /** The handler threw, its promise rejected, or it failed with something it did not declare. */

@@ -10,7 +10,6 @@
  */
 import * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -28,7 +27,7 @@ import * as Pipeline from "./Pipeline.ts"
 import { CurrentPrincipal } from "./Principal.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 import { type Overrides, ToolCall } from "./ToolCall.ts"
-import type { Issue, Reason, ToolError } from "./ToolError.ts"
+import type { Issue, ToolError } from "./ToolError.ts"
 import * as ToolIndex from "./ToolIndex.ts"
 import type { ToolResult } from "./ToolResult.ts"
 import * as Validation from "./Validation.ts"
@@ -75,7 +74,7 @@ export interface ToolExecutor<in out T extends Tools> {
   readonly get: <Name extends keyof T & string>(name: Name) => T[Name]
   /** What the calling fiber's principal may see. */
   readonly list: (selection?: Selection) => Effect.Effect<ReadonlyArray<ToolFacts>>
-  /** The principal's tools that fit the words best, best first. */
+  /** The principal's tools that fit the words best, best first. Its span, `interlock.search`, says how many, not the query. */
   readonly search: (
     query: string,
     options?: { readonly limit?: number }
@@ -129,15 +128,9 @@ export const make = <T extends Tools>(
     const run = (name: string, params: unknown, overrides?: Overrides) =>
       Effect.flatMap(pipeline.run(fromOverrides(name, params, overrides)), toExit)
     const execute = (call: unknown, executeOptions?: ExecuteOptions) =>
-      Effect.flatMap(Effect.exit(Effect.suspend(() => callCodec.decode(call))), (decoded) =>
-        Effect.map(
-          pipeline.run(
-            Exit.isSuccess(decoded)
-              ? fromCall(decoded.value as ToolCall, executeOptions)
-              : { door: "execute", tool: "", params: undefined, refused: notACall(decoded.cause) }
-          ),
-          (ended) => toResult(ended, resultBytes)
-        )
+      Effect.map(
+        Effect.suspend(() => pipeline.run(fromCall(call, executeOptions))),
+        (ended) => toResult(ended, resultBytes)
       )
     const executor: ToolExecutor<Tools> = {
       run,
@@ -158,8 +151,13 @@ export const make = <T extends Tools>(
         )
       }),
       search: (query, searchOptions) =>
-        Effect.map(visible(), (names) =>
-          index.search(query, { ...searchOptions, visible: (tool) => names.has(tool.name) })
+        visible().pipe(
+          Effect.map((names) =>
+            index.search(query, { ...searchOptions, visible: (tool) => names.has(tool.name) })
+          ),
+          // How much was found, never what was asked.
+          Effect.tap((found) => Effect.annotateCurrentSpan("interlock.found", found.length)),
+          Effect.withSpan("interlock.search", undefined, { captureStackTrace: false })
         ),
       pipeline
     }
@@ -176,19 +174,41 @@ const hashKeyOf = (given: Redacted.Redacted<string> | undefined): Effect.Effect<
 
 // --- Between the doors and the pipeline ------------------------------------
 
-// A call from outside is checked as arguments are.
+// A call from outside is checked as arguments are: what the schema does not know could otherwise loosen a rule.
 const callCodec = Validation.compile(Tool.make("execute", { parameters: ToolCall }))
+const problemsOf = Validation.ofSchema(ToolCall)
+
+const fromCall = (call: unknown, options: ExecuteOptions | undefined): Request => {
+  try {
+    // The schema of a call waits for nothing, so its outcome is known at once.
+    const decoded = callCodec.decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
+    if (Exit.isSuccess(decoded)) {
+      const known = decoded.value as ToolCall
+      return { door: "execute", params: undefined, ...known, onProgress: options?.onProgress }
+    }
+    const problems = problemsOf(call)
+    return notACall(
+      problems.length > 0 ? problems : Option.getOrElse(Exit.findErrorOption(decoded), () => [])
+    )
+  } catch {
+    return notACall([])
+  }
+}
+
+const notACall = (issues: ReadonlyArray<Issue>): Request => ({
+  door: "execute",
+  tool: "",
+  params: undefined,
+  refused: Validation.invalidParams(issues.length > 0 ? issues : [unreadable])
+})
 
 // What throws while it is looked at is no more of a call than what is refused.
-const notACall = (cause: Cause.Cause<ReadonlyArray<Issue>>): Reason =>
-  Validation.invalidParams(Option.getOrElse(Cause.findErrorOption(cause), () => []))
-
-const fromCall = (call: ToolCall, options: ExecuteOptions | undefined): Request => ({
-  door: "execute",
-  params: undefined,
-  ...call,
-  onProgress: options?.onProgress
-})
+const unreadable: Issue = {
+  path: [],
+  expected: "a call",
+  found: "object",
+  message: "The call cannot be read"
+}
 
 const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {}): Request => ({
   door: "run",

@@ -11,7 +11,7 @@ export const ToolResult = Schema.Struct({
   status: Status,
   /** The tool's success, encoded by its schema; for `degraded` the fallback's. */
   value: Schema.optionalKey(Schema.Unknown),
-  /** The value was larger than the cap: `value` is then the beginning of its JSON text. */
+  /** The value, or the tool's own failure, was larger than the cap or deeper than 500 levels: there is then the beginning of its JSON text. */
   truncated: Schema.optionalKey(Schema.Literal(true)),
   /** Why the call did not succeed, or why it is degraded. */
   error: Schema.optionalKey(ToolError),

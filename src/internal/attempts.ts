@@ -267,7 +267,12 @@ const explain = Effect.fnUntraced(function* (
     const encoding = yield* Effect.exit(tool.codec.encodeFailure(failure))
     if (Exit.isSuccess(encoding)) {
       return {
-        reason: { _tag: "ToolFailed", ...known, failure: encoding.value },
+        reason: {
+          _tag: "ToolFailed",
+          ...known,
+          // Nothing has no word in JSON.
+          ...(encoding.value === undefined ? {} : { failure: encoding.value })
+        },
         failure,
         outcomeUnknown: classified.outcomeUnknown
       }

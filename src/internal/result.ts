@@ -7,7 +7,7 @@ import type { Ended } from "./call.ts"
 export const toError = (ended: Ended, reason: ToolError["reason"]): ToolError =>
   new ToolError({ callId: ended.record.callId, tool: ended.record.tool, reason })
 
-/** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes`. */
+/** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes` or too deep to be written. */
 export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
   const { reason, record } = ended
   const completedAt = record.completedAt ?? record.queuedAt
@@ -16,7 +16,7 @@ export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
     tool: record.tool,
     status: record.status as ToolResult["status"],
     ...("encoded" in ended && ended.encoded !== undefined ? capped(ended.encoded, maxBytes) : {}),
-    ...(reason === undefined ? {} : { error: toError(ended, reason) }),
+    ...(reason === undefined ? {} : failed(ended, reason, maxBytes)),
     attempts: record.attempts,
     queuedAt: record.queuedAt,
     ...(record.startedAt === undefined ? {} : { startedAt: record.startedAt }),
@@ -29,15 +29,42 @@ export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
   }
 }
 
-const capped = (value: unknown, maxBytes: number): Pick<ToolResult, "value" | "truncated"> => {
-  const limits = { ...unlimited, bytes: maxBytes }
-  const inspection = ArgumentLimits.inspect(value, limits)
-  if (inspection._tag === "Ok" || inspection.limit !== "bytes") return { value }
-  return { value: (JSON.stringify(value) ?? "").slice(0, maxBytes), truncated: true }
+/** A tool's own failure is cut as a value is. */
+const failed = (
+  ended: Ended,
+  reason: ToolError["reason"],
+  maxBytes: number
+): Pick<ToolResult, "error" | "truncated"> => {
+  if (reason._tag !== "ToolFailed" || reason.failure === undefined) return { error: toError(ended, reason) }
+  const { value: failure, ...cut } = capped(reason.failure, maxBytes)
+  return { error: toError(ended, { ...reason, failure }), ...cut }
 }
 
+const capped = (value: unknown, maxBytes: number): Pick<ToolResult, "value" | "truncated"> => {
+  // The common result is measured without being written.
+  if (ArgumentLimits.inspect(value, { ...unlimited, bytes: maxBytes })._tag === "Ok") return { value }
+  let whole = true
+  const upTo = (part: unknown, levels: number): unknown => {
+    if (part === null || typeof part !== "object") return part
+    if (levels === 0) {
+      whole = false
+      return "…"
+    }
+    return Array.isArray(part)
+      ? part.map((item) => upTo(item, levels - 1))
+      : Object.fromEntries(Object.entries(part).map(([key, item]) => [key, upTo(item, levels - 1)]))
+  }
+  const text = JSON.stringify(upTo(value, maxDepth))
+  // Whole characters only: `encodeInto` stops before one that has no room.
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(Math.min(maxBytes, 3 * text.length)))
+  return whole && read === text.length ? { value } : { value: text.slice(0, read), truncated: true }
+}
+
+/** Far deeper, and whoever writes the result as JSON runs out of stack. */
+const maxDepth = 500
+
 const unlimited = {
-  depth: Number.POSITIVE_INFINITY,
+  depth: maxDepth,
   stringLength: Number.POSITIVE_INFINITY,
   items: Number.POSITIVE_INFINITY
 }
