@@ -1,0 +1,103 @@
+/**
+ * Writes the tables of the pages from the code that they describe, between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+ * `--check` writes nothing and fails when a page is stale. A page may leave tables out.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { Defaults, Settings, ToolError } from "effect-interlock"
+import { doors } from "../test/support/doors.ts"
+import { laws } from "../test/support/laws.ts"
+
+const root = join(import.meta.dirname, "..")
+
+const tableOf = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
+  [head, head.map(() => "---"), ...rows]
+    .map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`)
+    .join("\n")
+
+const code = (text: string) => `\`${text}\``
+
+const errors = () =>
+  tableOf(
+    ["reason", "status", "code", "HTTP", "class", "retried", "breaker", "fail-fast"],
+    Object.entries(ToolError.table).map(([reason, row]) => [
+      code(reason),
+      code(row.status),
+      code(row.code),
+      String(row.http),
+      row.class,
+      row.retry,
+      row.breaker,
+      row.failFast ? "yes" : "no"
+    ])
+  )
+
+const lawsByDoor = () => {
+  const reasons = [...new Set(laws.flatMap(({ except }) => Object.values(except)))]
+  const mark = (reason: string | undefined) =>
+    reason === undefined ? "✓" : `—[^${reasons.indexOf(reason) + 1}]`
+  const table = tableOf(
+    ["", "law", ...doors.map(({ name }) => code(name))],
+    laws.map(({ except, id, title }) => [id, title, ...doors.map(({ name }) => mark(except[name]))])
+  )
+  const notes = reasons.map((reason, index) => `[^${index + 1}]: ${sentence(reason)}`)
+  return [table, ...notes].join("\n\n")
+}
+
+const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
+
+const settings = () =>
+  tableOf(
+    ["name", "default", "meaning"],
+    Settings.settings.map((setting) => [code(setting.name), setting.default, setting.meaning])
+  )
+
+const defaults = () =>
+  tableOf(
+    ["default", "value"],
+    Object.entries(Defaults.defaults).map(([name, value]) => [code(name), show(value)])
+  )
+
+const show = (value: Defaults.Defaults[keyof Defaults.Defaults]): string => {
+  if (value === undefined) return "none"
+  return typeof value === "object" && "retries" in value ? `${value.retries} retries` : String(value)
+}
+
+const tables: ReadonlyMap<string, () => string> = new Map([
+  ["errors", errors],
+  ["laws", lawsByDoor],
+  ["settings", settings],
+  ["defaults", defaults]
+])
+
+/** The page with each of its tables as the code has it now. Throws for a table that does not exist or has no end. */
+export const renew = (page: string): string => {
+  for (const [begin, name = ""] of page.matchAll(/<!-- begin (\S+) -->/g)) {
+    const end = `<!-- end ${name} -->`
+    const table = tables.get(name)
+    if (table === undefined) throw new Error(`There is no table "${name}"`)
+    const [before = "", rest = ""] = splitOnce(page, begin)
+    if (!rest.includes(end)) throw new Error(`The table "${name}" has no end`)
+    page = `${before}${begin}\n\n${table()}\n\n${end}${splitOnce(rest, end)[1]}`
+  }
+  return page
+}
+
+const splitOnce = (text: string, separator: string): [string, string] => {
+  const at = text.indexOf(separator)
+  return [text.slice(0, at), text.slice(at + separator.length)]
+}
+
+if (import.meta.main) {
+  const check = process.argv.includes("--check")
+  for (const page of ["README.md", "docs/laws.md", "docs/configuration.md"]) {
+    const path = join(root, page)
+    if (!existsSync(path)) continue
+    const text = readFileSync(path, "utf8")
+    const renewed = renew(text)
+    if (renewed === text) continue
+    if (check) process.exitCode = 1
+    else writeFileSync(path, renewed)
+    console.log(check ? `${page} is stale: run "npm run tables"` : `${page} is written`)
+  }
+}
