@@ -14,7 +14,6 @@ import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type { Door } from "./CallRecord.ts"
 
 /** One question to a human: about exactly this call. */
 export interface Question {
@@ -24,7 +23,8 @@ export interface Question {
   readonly tool: string
   /** Keyed hash of the canonical arguments. */
   readonly digest: string
-  readonly door: Door
+  /** Put in a conversation, by Effect's approval protocol: a call redeems no other kind. */
+  readonly inConversation: boolean
 }
 
 export class Approvals extends Context.Service<
@@ -91,4 +91,4 @@ export const layerMemory = (options?: Options): Layer.Layer<Approvals> =>
 
 const askerOf = (question: Question): string => JSON.stringify([question.tenant, question.principal])
 const keyOf = (question: Question): string =>
-  JSON.stringify([question.door, question.callId, question.tool, question.digest])
+  JSON.stringify([question.inConversation, question.callId, question.tool, question.digest])

@@ -3,6 +3,8 @@
  * `Config`, and a guard for applications that cannot change.
  */
 import * as AiError from "effect/ai/AiError"
+import * as LanguageModel from "effect/ai/LanguageModel"
+import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
@@ -19,6 +21,7 @@ import { CurrentDefaults, type Defaults, defaults } from "./Defaults.ts"
 import * as Health from "./Health.ts"
 import * as History from "./History.ts"
 import type { Ended } from "./internal/call.ts"
+import { denyWins } from "./internal/denyWins.ts"
 import { executionFailure, handlersOf, rawHandler } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
 import * as Permissions from "./Permissions.ts"
@@ -114,6 +117,29 @@ export const guard = <T extends Tools>(
         )
       }
       return Context.makeUnsafe<Tool.HandlersFor<T>>(governed)
+    })
+  )
+
+/**
+ * Makes one denial in a conversation outweigh every approval of the same call:
+ * requires a model and provides it so. Effect's `LanguageModel` alone lets an
+ * approved call go on whatever else was answered, and no toolkit is told.
+ */
+export const guardModel: Layer.Layer<LanguageModel.LanguageModel, never, LanguageModel.LanguageModel> =
+  Layer.effect(
+    LanguageModel.LanguageModel,
+    Effect.map(LanguageModel.LanguageModel, (model) => {
+      const settled = <Options extends { readonly prompt: Prompt.RawInput }>(options: Options): Options => ({
+        ...options,
+        prompt: denyWins(Prompt.make(options.prompt))
+      })
+      // The model's methods are overloaded: what is passed on is what came, but for its prompt.
+      return {
+        ...model,
+        generateText: (options: never) => model.generateText(settled(options)),
+        generateObject: (options: never) => model.generateObject(settled(options)),
+        streamText: (options: never) => model.streamText(settled(options))
+      } as unknown as LanguageModel.LanguageModel
     })
   )
 

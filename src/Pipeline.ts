@@ -20,18 +20,14 @@
  */
 import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type { Question } from "./Approvals.ts"
-import type { Door } from "./CallRecord.ts"
 import type { Defaults } from "./Defaults.ts"
 import * as ArgumentLimits from "./internal/argumentLimits.ts"
-import { ArgumentsView, keyedHash } from "./internal/argumentsView.ts"
+import { ArgumentsView } from "./internal/argumentsView.ts"
 import { attempts, reportAttempt } from "./internal/attempts.ts"
 import {
   admitted,
@@ -46,7 +42,7 @@ import {
   withinDeadline
 } from "./internal/call.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
-import { CurrentPrincipal, type Principal } from "./Principal.ts"
+import * as Questions from "./internal/questions.ts"
 import type { LimitedCall } from "./RateLimits.ts"
 import type { ToolRules } from "./SecurityPolicy.ts"
 import { classOf, table } from "./ToolError.ts"
@@ -60,10 +56,12 @@ export interface Pipeline {
   readonly tools: ReadonlyMap<string, CompiledTool>
   /** Runs a call. `onEnd` sees how it ended even when the caller was interrupted. */
   readonly run: (request: Request, onEnd?: (ended: Ended) => void) => Effect.Effect<Ended>
-  /** What governance says of a call by name, principal and decoded arguments, without running or noting anything. */
-  readonly verdict: (tool: CompiledTool, params: unknown) => Effect.Effect<Verdict.Verdict>
-  /** Notes that a human is asked about this call. */
-  readonly ask: (tool: CompiledTool, callId: string, params: unknown) => Effect.Effect<void>
+  /** Whether a conversation is to ask its human about this call, whose arguments are decoded; if so, that is noted. */
+  readonly asks: (
+    tool: CompiledTool,
+    params: unknown,
+    context: Tool.NeedsApprovalContext
+  ) => Effect.Effect<boolean>
 }
 
 export const make = Effect.fnUntraced(function* (
@@ -77,17 +75,7 @@ export const make = Effect.fnUntraced(function* (
     nextId: () => kernel.nextId(),
     tools: kernel.tools,
     run: (request, onEnd) => govern(kernel, request, onEnd),
-    verdict: (tool, params) =>
-      Effect.flatMap(CurrentPrincipal, (principal) => verdictOf(kernel, tool, principal, params)),
-    ask: (tool, callId, params) =>
-      Effect.withFiber((fiber) =>
-        Effect.asVoid(
-          kernel.approvals.ask(
-            question(kernel, tool, fiber.getRef(CurrentPrincipal), callId, params, "toolkit"),
-            fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-          )
-        )
-      )
+    asks: (tool, params, context) => Questions.asksInConversation(kernel, tool, params, context)
   }
 })
 
@@ -206,7 +194,7 @@ const stages = Effect.fnUntraced(function* (
   // (Screening, idempotency, cache, loops and taint belong here.)
 
   if (verdict._tag === "Confirm" || verdict._tag === "Approve") {
-    yield* askHuman(kernel, call, tool, verdict, params)
+    yield* Questions.askHuman(kernel, call, tool, verdict, params, restore)
   }
   if (mayAsk) yield* takeQuota
 
@@ -271,92 +259,14 @@ const decide = Effect.fnUntraced(function* (
   if (verdict._tag === "Deny") return yield* deny(verdict)
   return {
     params,
-    verdict: Verdict.combine(verdict, yield* restore(toolsOwnApproval(tool, call.callId, params)))
+    verdict: Verdict.combine(
+      verdict,
+      yield* restore(Questions.toolsOwn(tool, params, { toolCallId: call.callId, messages: [] }))
+    )
   }
 })
 
 const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
-
-/** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
-const toolsOwnApproval = (
-  { facts }: CompiledTool,
-  toolCallId: string,
-  params: unknown
-): Effect.Effect<Verdict.Verdict> => {
-  const { needsApproval } = facts.tool
-  if (needsApproval === undefined || needsApproval === false) return Exit.succeed(Verdict.allow)
-  const needed = Verdict.confirm("needsApproval", "The tool asks for a confirmation.")
-  if (needsApproval === true) return Exit.succeed(needed)
-  return Effect.suspend(() => {
-    const answer = needsApproval(params, { toolCallId, messages: [] })
-    return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-  }).pipe(
-    Effect.catchCause((cause) =>
-      Cause.hasInterrupts(cause) ? Effect.failCause(cause) : Effect.succeed(true)
-    ),
-    Effect.map((asks) => (asks ? needed : Verdict.allow))
-  )
-}
-
-/** Lets through only what was asked before, about this very call. */
-const askHuman = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  call: Call,
-  tool: CompiledTool,
-  verdict: Extract<Verdict.Verdict, { _tag: "Confirm" | "Approve" }>,
-  params: unknown
-): Effect.fn.Return<void, Refused> {
-  const by = verdict._tag === "Confirm" ? "confirm" : "approve"
-  const asked = question(kernel, tool, call.running.caller, call.callId, params, call.door)
-  if (call.running.request.redeems === true) {
-    // In Effect's protocol the question is noted when it is put, never when its answer comes in.
-    if (by === "confirm" && (yield* kernel.approvals.redeem(asked, call.now()))) return
-  } else {
-    const full = yield* kernel.approvals.ask(asked, call.now())
-    if (full > 0) {
-      return yield* refuse({
-        _tag: "RateLimited",
-        limit: "undecided questions",
-        retryAfter: Duration.millis(full)
-      })
-    }
-  }
-  return yield* refuse({
-    _tag: "PendingConfirmation",
-    callId: call.callId,
-    by,
-    tool: tool.facts.name,
-    why: verdict.reasons.map((reason) => reason.message)
-  })
-})
-
-const question = (
-  kernel: Kernel,
-  tool: CompiledTool,
-  principal: Principal,
-  callId: string,
-  params: unknown,
-  door: Door
-): Question => ({
-  principal: principal.id,
-  tenant: principal.tenant,
-  callId,
-  tool: tool.facts.name,
-  digest: keyedHash(kernel.hashKey, params),
-  door
-})
-
-const verdictOf = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  tool: CompiledTool,
-  principal: Principal,
-  params: unknown
-): Effect.fn.Return<Verdict.Verdict> {
-  const access = yield* kernel.permissions.check(principal, tool.facts)
-  if (access._tag === "Refused") return Verdict.deny("permissions", access.message)
-  const rules = kernel.rulesOf(tool)
-  return Verdict.combine(rules.byName, rules.byArguments?.(params, principal) ?? Verdict.allow)
-})
 
 // --- Bulkhead and fallback -------------------------------------------------
 

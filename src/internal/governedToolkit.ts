@@ -2,9 +2,9 @@
  * A governed toolkit as `effect/ai` takes it, with a `handle` of its own.
  *
  * A refusal is a result that a model understands, never an error of the
- * generation; a tool's own failure follows the tool's failure mode. Effect's
- * approval protocol alone is not safe: a client owns the conversation. So
- * `needsApproval` notes what it asked, and the pipeline redeems that note once.
+ * generation; a tool's own failure follows the tool's failure mode. A name that
+ * is not among the tools a model was shown is refused by `LanguageModel` itself,
+ * before any handler. Tools that a provider executes are not among them.
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Tool from "effect/ai/Tool"
@@ -12,6 +12,7 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
@@ -35,7 +36,7 @@ export const handlersOf = (
     const handler = services.mapUnsafe.get(tool.id) as
       | (Tool.Handler<string> & { readonly [rawHandler]?: Tool.Handler<string> })
       | undefined
-    // Without a handler a provider runs the tool itself: nothing of ours can govern that.
+    // Without a handler a provider runs the tool itself, and nothing of ours can govern that: the tool is left out.
     return handler === undefined ? [] : [[tool, handler[rawHandler] ?? handler] as const]
   })
 
@@ -57,32 +58,22 @@ export const governedToolkit = (
   return Effect.map(visible, (names) => {
     // `LanguageModel` reads tools[name] with names a model made up.
     const tools: AnyTools = Object.create(null)
-    for (const [name, tool] of clones) if (names.has(name)) tools[name] = tool
+    for (const [name, tool] of clones) {
+      // What is hidden is found all the same, so that the answer to an old question is refused and breaks no generation.
+      Object.defineProperty(tools, name, { value: tool, enumerable: names.has(name) })
+    }
     return { tools, handle: handle as unknown as Toolkit.WithHandler<AnyTools>["handle"] }
   })
 }
 
-/** Asks where a human must confirm; a call that is denied anyway is not worth a question. What can't be told is asked. */
+/** What can't be told is asked: the question is then not noted, so that no answer to it lets the call run. */
 const needsApproval =
   (pipeline: Pipeline, tool: CompiledTool): Tool.NeedsApprovalFunction<Schema.Top> =>
   (params, context) =>
-    Effect.gen(function* () {
-      const verdict = yield* pipeline.verdict(tool, params)
-      if (verdict._tag === "Deny") return false
-      const own = tool.facts.tool.needsApproval
-      const answer = typeof own === "function" ? yield* asEffect(own(params, context)) : own === true
-      if (verdict._tag === "Allow" && !answer) return false
-      yield* pipeline.ask(tool, context.toolCallId, params)
-      return true
-    }).pipe(
-      // LanguageModel reads a failing answer as "no": the one way of failing that lets a call through.
-      Effect.catchCause((cause) =>
-        Cause.hasInterrupts(cause) ? Effect.failCause(cause) : Effect.succeed(true)
-      )
+    // LanguageModel reads a failing answer as "no".
+    Effect.catchCause(pipeline.asks(tool, params, context), (cause) =>
+      Cause.hasInterrupts(cause) ? Effect.failCause(cause) : Effect.succeed(true)
     )
-
-const asEffect = (answer: boolean | Effect.Effect<boolean>): Effect.Effect<boolean> =>
-  Effect.isEffect(answer) ? answer : Effect.succeed(answer)
 
 /**
  * `handle` answers with one result, or with a stream as soon as the handler
@@ -90,12 +81,13 @@ const asEffect = (answer: boolean | Effect.Effect<boolean>): Effect.Effect<boole
  */
 const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<ReadonlySet<string>>) =>
   Effect.fnUntraced(function* (name: string, params: unknown, toolCallId?: string) {
+    const capacity = yield* Toolkit.PreliminaryBuffer
     let queue: Queue.Queue<Output, unknown> | undefined
     let whenStreaming: (() => void) | undefined
     const onProgress = (encodedResult: unknown, result: unknown) =>
       Effect.gen(function* () {
         if (queue === undefined) {
-          queue = yield* Queue.unbounded<Output, unknown>()
+          queue = yield* Queue.make<Output, unknown>(capacity === "unbounded" ? undefined : { capacity })
           whenStreaming?.()
         }
         yield* Queue.offer(queue, {
@@ -105,12 +97,11 @@ const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<Reado
           preliminary: true
         })
       })
-    const request = { door, tool: name, params, id: toolCallId, redeems: true, onProgress }
-    const fiber = yield* Effect.forkChild(
-      Effect.flatMap(pipeline.run(request), (ended) =>
-        outputOf(pipeline.tools.get(name), name, ended, visible)
-      ),
-      { startImmediately: true }
+    const request = { door, tool: name, params, id: toolCallId, redeems: door === "toolkit", onProgress }
+    const fiber = yield* pipeline.run(request).pipe(
+      Effect.flatMap((ended) => outputOf(pipeline.tools.get(name), name, ended, visible)),
+      Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),
+      Effect.forkChild({ startImmediately: true })
     )
     const stream = (): Stream.Stream<Output, unknown> =>
       Stream.ensuring(Stream.fromQueue(queue as Queue.Queue<Output, Cause.Done>), Fiber.interrupt(fiber))
@@ -118,14 +109,9 @@ const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<Reado
       whenStreaming = () => resume(Effect.sync(stream))
       if (queue !== undefined) whenStreaming()
       fiber.addObserver((exit) => {
-        if (queue === undefined) {
-          resume(Exit.map(exit, Stream.succeed))
-        } else if (Exit.isSuccess(exit)) {
-          Queue.offerUnsafe(queue, exit.value)
-          Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
-        } else {
-          Queue.failCauseUnsafe(queue, exit.cause)
-        }
+        if (queue === undefined) resume(Exit.map(exit, Stream.succeed))
+        else if (Exit.isSuccess(exit)) Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
+        else Queue.failCauseUnsafe(queue, exit.cause)
       })
       return Fiber.interrupt(fiber)
     })
@@ -141,9 +127,14 @@ const outputOf = (
   const { reason } = ended
   if ("encoded" in ended || reason === undefined) {
     const result = ended.value as never
-    const modelOutput = tool?.facts.tool.toModelOutput?.(ended.value)
     const output = { result, encodedResult: ended.encoded, isFailure: false, preliminary: false }
-    return Exit.succeed(modelOutput === undefined ? output : { ...output, modelOutput })
+    const toModelOutput = tool?.facts.tool.toModelOutput
+    if (toModelOutput === undefined) return Exit.succeed(output)
+    return Effect.catchCause(
+      Effect.sync(() => ({ ...output, modelOutput: toModelOutput(ended.value) })),
+      // The call has succeeded; that a model can't be shown its result must not end the generation.
+      (cause) => Effect.as(ErrorReporter.report(cause), refusal({ _tag: "HandlerDefect" }))
+    )
   }
   switch (reason._tag) {
     case "ToolFailed":
@@ -167,10 +158,8 @@ const outputOf = (
           "handler"
         )
       )
-    default: {
-      const failure = executionFailure(reason)
-      return Exit.succeed(failed(failure, failure, "handler"))
-    }
+    default:
+      return Exit.succeed(refusal(reason))
   }
 }
 
@@ -184,6 +173,11 @@ const failed = (result: unknown, encodedResult: unknown, failureOrigin: Tool.Fai
   preliminary: false
 })
 
+const refusal = (reason: Reason): Output => {
+  const failure = executionFailure(reason)
+  return failed(failure, failure, "handler")
+}
+
 const encodeAiError = Schema.encodeUnknownSync(AiError.AiError)
 
 const aiFailure = (name: string, reason: AiError.AiErrorReason, origin: Tool.FailureOrigin): Output => {
@@ -194,7 +188,7 @@ const aiFailure = (name: string, reason: AiError.AiErrorReason, origin: Tool.Fai
 /** A refusal or a breakdown in Effect's own words: code, sentence, and when to come back. */
 export const executionFailure = (reason: Reason): typeof Tool.ExecutionFailure.Type => {
   const row = table[reason._tag]
-  const refused = row.health === "no" && reason._tag !== "Cancelled"
+  const refused = row.health === "no" && reason._tag !== "Cancelled" && reason._tag !== "Skipped"
   return {
     type: refused ? "execution-denied" : "execution-interrupted",
     reason: `${row.code}: ${messageOf(reason)}`

@@ -1,31 +1,80 @@
 /**
  * A governed toolkit on Effect's `McpServer`. Its `handle` sees the raw
  * arguments, so that the whole pipeline holds.
+ *
+ * The principal of a call is the request's. Say who that is with MCP
+ * middleware; a request that none names is anonymous:
+ *
+ *     const Auth = McpServer.middleware((request, { headers }) =>
+ *       Principal.provide(request, principalOf(headers)))
+ *
+ *     Mcp.layer(Tools).pipe(
+ *       Layer.provide(Mcp.visibility(Tools).combine(Auth).layer),
+ *       Layer.provide(ToolHandlers),
+ *       Layer.provide(Interlock.layer()))
+ *
+ * Refusals and a tool's own failures are results with `isError` and the reason
+ * as text; arguments that are refused are the protocol's `InvalidParams`.
  */
 import * as McpServer from "effect/ai/McpServer"
 import * as Toolkit from "effect/ai/Toolkit"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
+import { CurrentCall } from "../CurrentCall.ts"
+import type { Health } from "../Health.ts"
 import { governedToolkit } from "../internal/governedToolkit.ts"
-import type { ToolExecutor, Tools } from "../ToolExecutor.ts"
+import { Permissions } from "../Permissions.ts"
+import { CurrentPrincipal } from "../Principal.ts"
+import * as ToolExecutor from "../ToolExecutor.ts"
 
 /**
- * Registers an executor's tools with the MCP server. The principal is the one
- * of the fiber that serves the request: provide it with `McpServer`'s
- * middleware. Every tool is listed unless MCP's own visibility hides it; who
- * may run it is decided at every call.
+ * Registers a toolkit's tools, governed, with the MCP server. Every tool is
+ * listed unless a visibility hides it; who may run it is decided at every call.
  */
-export const layer = <T extends Tools>(
-  executor: ToolExecutor<T>
-): Layer.Layer<never, never, McpServer.McpServer> => {
-  const names = new Set(executor.pipeline.tools.keys())
-  const governed = governedToolkit(executor.pipeline, "mcp", Effect.succeed(names))
-  const tools = Array.from(executor.pipeline.tools.values(), ({ facts }) => facts.tool)
-  // `McpServer` evaluates the toolkit to get its handlers: this one evaluates to governed ones.
-  const toolkit = Object.assign(
-    Toolkit.make(...tools),
-    Effectable.Prototype({ label: "interlock/mcp", evaluate: () => governed as never })
+export const layer = <T extends ToolExecutor.Tools>(
+  toolkit: Toolkit.Toolkit<T>,
+  options?: ToolExecutor.Options
+): Layer.Layer<never, never, ToolExecutor.Governance | Health | McpServer.ToolkitRequirements<T>> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const { pipeline } = yield* ToolExecutor.make(toolkit, options)
+      const governed = governedToolkit(pipeline, "mcp", Effect.succeed(new Set(pipeline.tools.keys())))
+      const tools = Array.from(pipeline.tools.values(), ({ facts }) => facts.tool)
+      // `McpServer` evaluates the toolkit to get its handlers: this one evaluates to governed ones.
+      const registered = Object.assign(
+        Toolkit.make(...tools),
+        Effectable.Prototype({ label: "interlock/mcp", evaluate: () => governed as never })
+      ) as unknown as Toolkit.Toolkit<T>
+      // `McpServer` lends requests whatever is ambient here, and who registers a tool is not who calls it.
+      yield* Effect.updateContext(
+        McpServer.registerToolkit(registered),
+        withoutCaller<McpServer.ToolkitRequirements<T>>
+      )
+    })
   )
-  return McpServer.toolkit(toolkit as unknown as typeof Toolkit.empty)
-}
+
+const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R> =>
+  Context.omit(CurrentPrincipal, CurrentCall)(context) as Context.Context<R>
+
+/**
+ * Leaves out of every list what the request's principal may not use. A call of
+ * such a tool still comes in, is denied and leaves its record.
+ */
+export const visibility = <T extends ToolExecutor.Tools>(
+  toolkit: Toolkit.Toolkit<T>
+): McpServer.Middleware<{
+  provides: never
+  error: never
+  requires: never
+  layerError: never
+  layerRequires: Permissions
+}> =>
+  McpServer.visibility(
+    Effect.map(Effect.service(Permissions), (permissions) => ({ method, target }) => {
+      if (method !== "tools/list" || !Object.hasOwn(toolkit.tools, target)) return Effect.succeed(true)
+      const access = permissions.canUse(toolkit.tools[target] as T[keyof T])
+      return Effect.map(access, ({ _tag }) => _tag === "Granted")
+    })
+  )

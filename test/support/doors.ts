@@ -5,6 +5,7 @@
 
 import * as LanguageModel from "effect/ai/LanguageModel"
 import * as McpProtocol from "effect/ai/McpProtocol"
+import * as McpServer from "effect/ai/McpServer"
 import * as McpTest from "effect/ai/McpTest"
 import type * as Response from "effect/ai/Response"
 import type * as Tool from "effect/ai/Tool"
@@ -16,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Batch, Interlock, ToolError, ToolExecutor } from "effect-interlock"
+import { Batch, Interlock, Principal, ToolError, ToolExecutor } from "effect-interlock"
 import * as Mcp from "effect-interlock/mcp"
 
 /** What the caller of a door sees. */
@@ -214,16 +215,28 @@ export const doors: ReadonlyArray<DoorUnderTest> = [
     name: "mcp",
     open: (toolkit) =>
       Effect.gen(function* () {
-        const executor = yield* ToolExecutor.make(toolkit)
+        const principals = new Map<string, Principal.Principal>()
+        const auth = McpServer.middleware((request, { payload }) => {
+          const { _meta } = payload as { readonly _meta: { readonly "test/principal": string } }
+          return Principal.provide(request, principals.get(_meta["test/principal"]) ?? Principal.anonymous)
+        })
         const client = yield* Effect.orDie(
-          McpTest.makeClient(Mcp.layer(executor), { protocols: [McpProtocol.v2025_11_25] })
+          McpTest.makeClient(Layer.provide(Mcp.layer(toolkit), auth.layer), {
+            protocols: [McpProtocol.v2025_11_25]
+          })
         )
-        return ((tool, params) =>
-          Effect.map(
-            Effect.exit(client.callTool({ name: tool, arguments: params as Record<string, unknown> })),
-            (exit) =>
-              Exit.isSuccess(exit) ? see(exit.value.isError !== true, exit.value.content) : showExit(exit)
-          )) satisfies CallTool
+        return ((name, params) =>
+          Effect.gen(function* () {
+            const caller = yield* Principal.CurrentPrincipal
+            principals.set(caller.id, caller)
+            const arguments_ = params as Record<string, unknown>
+            const exit = yield* Effect.exit(
+              client.callTool({ name, arguments: arguments_, _meta: { "test/principal": caller.id } })
+            )
+            return Exit.isSuccess(exit)
+              ? see(exit.value.isError !== true, exit.value.content)
+              : showExit(exit)
+          })) satisfies CallTool
       })
   },
   {

@@ -481,7 +481,7 @@ export const laws: ReadonlyArray<Law> = [
   {
     id: "12",
     title: "The principal is the calling fiber's, never that of whoever built a layer",
-    except: { mcp: "the principal comes with each request, by MCP middleware" },
+    except: {},
     holds: scene({}, ({ call, tools }) =>
       Effect.gen(function* () {
         const asAda = yield* call("read_file", { target: "x" })
