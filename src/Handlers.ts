@@ -77,7 +77,8 @@ const isPromiseLike = (value: unknown): value is PromiseLike<unknown> =>
 const settle = (promise: PromiseLike<unknown>, attempt: Attempt): Effect.Effect<unknown, unknown> =>
   Effect.callback((resume) => {
     let settled = false
-    const done = promise.then(
+    // Whatever a foreign `then` does, it settles once and never throws.
+    const done = Promise.resolve(promise).then(
       (value) => {
         settled = true
         resume(Exit.succeed(value))

@@ -22,7 +22,6 @@ import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Defaults } from "./Defaults.ts"
@@ -125,16 +124,20 @@ const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<voi
   call.code = row?.code
   call.class = reason === undefined ? undefined : classOf(reason)
   call.completedAt = call.now()
+  // A retry that was announced and never began was none.
+  if (call.attempts > 0 && call.retried.length >= call.attempts) {
+    call.retried = call.retried.slice(0, call.attempts - 1)
+  }
   releaseSlot(call)
   const recorded = Effect.sync(() => {
     if (call.running.span !== undefined) kernel.telemetry.close(call.running.span, call)
     call.release()
     kernel.recorder.sink.onEnd(call)
   })
-  // Only an interruption leaves an admission unreported: it says nothing about the tool's health.
+  // Only an interruption and a bug leave an admission unreported.
   return call.running.admission === undefined
     ? recorded
-    : Effect.andThen(reportAttempt(kernel, call, { _tag: "Cancelled" }), recorded)
+    : Effect.andThen(reportAttempt(kernel, call, reason), recorded)
 }
 
 // A slot whose handler goes on stays taken until the handler has really ended.
@@ -142,9 +145,9 @@ const releaseSlot = (call: Call): void => {
   const { ticket } = call.running
   if (ticket === undefined) return
   call.running.ticket = undefined
-  const abandoned = call.running.lastAttempt?.abandoned
-  if (abandoned === undefined) ticket.release()
-  else abandoned.then(ticket.release, ticket.release)
+  const { abandoned } = call.running
+  if (abandoned.length === 0) ticket.release()
+  else Promise.allSettled(abandoned).then(ticket.release)
 }
 
 // --- The stages ------------------------------------------------------------
@@ -205,7 +208,12 @@ const stages = Effect.fnUntraced(function* (
   )
   return tool.fallback === undefined
     ? yield* answer
-    : yield* Effect.catch(answer, (failed) => orFallback(kernel, call, tool, params, failed, restore))
+    : yield* Effect.catch(answer, (failed) =>
+        Effect.catchDefect(orFallback(kernel, call, tool, params, failed, restore), (defect) =>
+          // A bug on the way to the fallback leaves the failure as it was.
+          Effect.andThen(ErrorReporter.report(Cause.die(defect)), Effect.fail(failed))
+        )
+      )
 })
 
 /** Deny by name and principal: what needs no look at the arguments. */
@@ -246,9 +254,9 @@ const decide = Effect.fnUntraced(function* (
     call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, params, inspection.bytes)
     byRaw = byArguments(params)
     if (byRaw._tag === "Deny") return yield* deny(byRaw)
-    params = yield* Effect.mapError(restore(tool.codec.decode(params)), (issues) => ({
-      reason: Validation.invalidParams(issues)
-    }))
+    params = yield* Effect.mapError(withinDeadline(call, restore, tool.codec.decode(params)), (error) =>
+      "reason" in error ? error : { reason: Validation.invalidParams(error) }
+    )
   }
   const verdict = Verdict.combineAll([
     rules.byName,
@@ -261,7 +269,11 @@ const decide = Effect.fnUntraced(function* (
     params,
     verdict: Verdict.combine(
       verdict,
-      yield* restore(Questions.toolsOwn(tool, params, { toolCallId: call.callId, messages: [] }))
+      yield* withinDeadline(
+        call,
+        restore,
+        Questions.toolsOwn(tool, params, { toolCallId: call.callId, messages: [] })
+      )
     )
   }
 })
@@ -316,7 +328,9 @@ const orFallback = Effect.fnUntraced(function* (
     value = instead.value
   }
   // A fallback answers in the tool's name: what the tool's schema refuses is no answer.
-  const encoding = yield* Effect.exit(restore(tool.codec.encodeSuccess(value)))
-  if (Exit.isFailure(encoding)) return yield* Effect.fail(failed)
-  return { ...failed, value, encoded: encoding.value }
+  const encoded = yield* Effect.mapError(
+    withinDeadline(call, restore, tool.codec.encodeSuccess(value)),
+    () => failed
+  )
+  return { ...failed, value, encoded }
 })

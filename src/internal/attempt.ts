@@ -11,6 +11,7 @@ export class Attempt implements CurrentCall {
   /** Settles when the promise that ignored its signal does. */
   abandoned: PromiseLike<unknown> | undefined = undefined
   #controller: AbortController | undefined
+  #aborted = false
 
   constructor(call: Omit<CurrentCall, "signal">) {
     this.callId = call.callId
@@ -34,11 +35,16 @@ export class Attempt implements CurrentCall {
   }
 
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController()
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      // Who first asks when the attempt is over must not go on.
+      if (this.#aborted) this.#controller.abort()
+    }
     return this.#controller.signal
   }
 
   abort(): void {
+    this.#aborted = true
     this.#controller?.abort()
   }
 

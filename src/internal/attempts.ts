@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
@@ -58,7 +59,8 @@ export const attempts = Effect.fnUntraced(function* (
       safeToRepeat: tool.repeatable || call.running.request.idempotencyKey !== undefined,
       outcomeUnknown
     })
-    if (!again || call.attempts > retries) return yield* Effect.fail(outcome)
+    // Negated, so that a number that is none allows nothing.
+    if (!again || !(call.attempts <= retries)) return yield* Effect.fail(outcome)
     nextDelay ??= yield* Retry.driver(kernel.defaults.retry)
     const scheduled = yield* nextDelay(call.now(), reason)
     if (scheduled === undefined) return yield* Effect.fail(outcome)
@@ -82,6 +84,7 @@ const admitAttempt = Effect.fnUntraced(function* (
   if (tool.attemptLimits !== undefined) {
     yield* admitted(withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now())))
   }
+  if (call.left() <= 0) return yield* refuse(call.pastDeadline())
   if (tool.circuit === undefined) return
   const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
   if ("_tag" in admission) return yield* refuse(admission)
@@ -127,8 +130,8 @@ const attempt = (
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<AttemptEnd> =>
   Effect.callback((resume) => {
-    call.attempts++
     if (tool.cost !== undefined) call.cost = (call.cost ?? 0) + estimate(tool.cost, params)
+    call.attempts++
     call.startedAt ??= call.now()
     call.status = "running"
     kernel.recorder.sink.onChange(call)
@@ -142,7 +145,6 @@ const attempt = (
       deadline,
       metadata: call.metadata
     })
-    call.running.lastAttempt = current
     const fork = Effect.runForkWith(handlerContext(call, tool, fiber, current))
     const context = { toolCallId: call.callId, preliminary: progress(call, tool) }
     // A handler that throws before it returns its Effect is a defect like any other.
@@ -171,18 +173,29 @@ const attempt = (
     )
     child.addObserver((exit) => {
       timer.interruptUnsafe()
-      call.abandoned = current.abandoned !== undefined
-      resume(Exit.succeed(expired !== undefined && Exit.isFailure(exit) ? expired : endOf(exit)))
+      if (current.abandoned !== undefined) {
+        call.abandoned = true
+        call.running.abandoned.push(current.abandoned)
+      }
+      resume(
+        expired !== undefined && Exit.isFailure(exit)
+          ? Effect.as(reportDefects(exit.cause), expired)
+          : Exit.succeed(endOf(exit))
+      )
     })
     return Effect.callback((ended) => {
       stop()
       // The handler's finalizers have run when its fiber has ended.
-      child.addObserver(() => ended(Effect.void))
+      child.addObserver((exit) => ended(Exit.isFailure(exit) ? reportDefects(exit.cause) : Effect.void))
     })
   })
 
 const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
   Exit.isSuccess(exit) ? { _tag: "Value", value: exit.value } : { _tag: "Cause", cause: exit.cause }
+
+/** A handler that was stopped has no outcome, but what died while it ended is for operators to know. */
+const reportDefects = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Cause.hasDies(cause) ? ErrorReporter.report(cause) : Exit.void
 
 /** Where the handler runs: where it was built, then where it is called, then what this call says. */
 const handlerContext = (
@@ -202,6 +215,8 @@ const handlerContext = (
 const progress =
   (call: Call, tool: CompiledTool) =>
   (value: unknown): Effect.Effect<void> => {
+    // What a handler left running may still speak when its call has ended.
+    if (call.completedAt !== undefined) return Effect.void
     const { onProgress } = call.running.request
     if (onProgress === undefined) return Effect.void
     // What does not fit the schema is not shown; the final result will tell.
@@ -227,14 +242,14 @@ const understand = Effect.fnUntraced(function* (
   ended: AttemptEnd,
   restore: Restore
 ): Effect.fn.Return<Succeeded | Failed> {
-  if (ended._tag !== "Value") return yield* explain(call, tool, ended)
+  if (ended._tag !== "Value") return yield* explain(call, tool, ended, restore)
   const { value } = ended
-  return yield* Effect.match(restore(tool.codec.encodeSuccess(value)), {
+  return yield* Effect.match(withinDeadline(call, restore, tool.codec.encodeSuccess(value)), {
     onSuccess: (encoded): Succeeded | Failed => ({ reason: undefined, value, encoded }),
-    onFailure: (issues): Succeeded | Failed => ({
-      reason: { _tag: "InvalidResult", issues },
-      outcomeUnknown: false
-    })
+    onFailure: (error): Succeeded | Failed =>
+      "reason" in error
+        ? { ...error, outcomeUnknown: true }
+        : { reason: { _tag: "InvalidResult", issues: error }, outcomeUnknown: false }
   })
 })
 
@@ -242,7 +257,8 @@ const understand = Effect.fnUntraced(function* (
 const explain = Effect.fnUntraced(function* (
   call: Call,
   tool: CompiledTool,
-  ended: Exclude<AttemptEnd, { _tag: "Value" }>
+  ended: Exclude<AttemptEnd, { _tag: "Value" }>,
+  restore: Restore
 ): Effect.fn.Return<Failed> {
   if (ended._tag === "TimedOut") {
     const { after, scope } = ended
@@ -264,19 +280,20 @@ const explain = Effect.fnUntraced(function* (
     ...(classified.retryAfter === undefined ? {} : { retryAfter: classified.retryAfter })
   }
   if (declared) {
-    const encoding = yield* Effect.exit(tool.codec.encodeFailure(failure))
-    if (Exit.isSuccess(encoding)) {
+    const encoding = yield* Effect.result(withinDeadline(call, restore, tool.codec.encodeFailure(failure)))
+    if (Result.isSuccess(encoding)) {
       return {
         reason: {
           _tag: "ToolFailed",
           ...known,
           // Nothing has no word in JSON.
-          ...(encoding.value === undefined ? {} : { failure: encoding.value })
+          ...(encoding.success === undefined ? {} : { failure: encoding.success })
         },
         failure,
         outcomeUnknown: classified.outcomeUnknown
       }
     }
+    if ("reason" in encoding.failure) return { ...encoding.failure, outcomeUnknown: true }
   } else yield* ErrorReporter.report(cause)
   return {
     reason: { _tag: "HandlerFailed", ...known },

@@ -13,7 +13,6 @@ import type { Admission } from "../CircuitBreaker.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
 import type { Reason } from "../ToolError.ts"
 import { ArgumentsView } from "./argumentsView.ts"
-import type { Attempt } from "./attempt.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
 
 /** A call as a door hands it in. Times are milliseconds, points in time since the epoch. */
@@ -120,7 +119,7 @@ export class Call implements CallRecord {
       deadline: earlier(request.deadline, within === undefined ? undefined : this.queuedAt + within),
       ticket: undefined,
       admission: undefined,
-      lastAttempt: undefined
+      abandoned: []
     }
   }
 
@@ -165,7 +164,8 @@ interface Running {
   readonly deadline: number | undefined
   ticket: Ticket | undefined
   admission: Admission | undefined
-  lastAttempt: Attempt | undefined
+  /** What handlers left running, of any attempt; each settles. */
+  readonly abandoned: Array<PromiseLike<unknown>>
 }
 
 const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
@@ -197,8 +197,12 @@ export const admitted = (answer: Stage<Reason | undefined>): Stage<void> =>
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** Waits no longer than the deadline allows. */
-export const withinDeadline = <A>(call: Call, restore: Restore, wait: Effect.Effect<A>): Stage<A> => {
-  if (Exit.isExit(wait)) return wait
+export const withinDeadline = <A, E>(
+  call: Call,
+  restore: Restore,
+  wait: Effect.Effect<A, E>
+): Effect.Effect<A, E | Refused> => {
+  if (Exit.isExit(wait)) return wait as Exit.Exit<A, E>
   return call.running.deadline === undefined
     ? restore(wait)
     : restore(
