@@ -344,7 +344,12 @@ for (const way of Object.keys(ways)) {
       world(
         way,
         {
-          policy: { requireConfirmation: ["*"], deny: ["delete_file"], allowedDomains: ["example.com"] },
+          policy: {
+            requireConfirmation: ["*"],
+            deny: ["delete_file"],
+            allowedDomains: ["example.com"],
+            argumentLimits: { stringLength: 50 }
+          },
           rateLimits: [{ limit: 1, window: "1 hour", tools: ["delete_record"] }]
         },
         ({ asked, turn }) =>
@@ -358,7 +363,8 @@ for (const way of Object.keys(ways)) {
               assert.strictEqual(questionsOf(parts).size, 0, denied.name)
               refused(parts, denied.id, code)
             }
-            for (const params of [{ target: 5 }, {}, { target: "x", other: 1 }]) {
+            const invalid = [{ target: 5 }, {}, { target: "x", other: 1 }, { target: "x".repeat(51) }]
+            for (const params of invalid) {
               const parts = yield* turn(say, [{ id: "d", name: "raw", params }])
               assert.strictEqual(questionsOf(parts).size, 0, JSON.stringify(params))
               assert.include(
