@@ -81,7 +81,11 @@ export const layerConfig = (options: Options = {}): Layer.Layer<Services, Config
  * revealed, nor record it. Where there is a choice, use `ToolExecutor`.
  *
  * A refusal is an `AiError` that is not retryable: in failure mode `"return"`
- * the model sees it, in `"error"` it ends the generation.
+ * the model sees it, in `"error"` it ends the generation. What needs a human
+ * stays pending: Effect does not tell a handler that one was asked.
+ *
+ * Where layers are merged the last one wins: provide the raw handlers to the
+ * guard and to nothing else. `requireGuarded` tells when that went wrong.
  */
 export const guard = <T extends Tools>(
   toolkit: Toolkit.Toolkit<T>
@@ -117,6 +121,26 @@ export const guard = <T extends Tools>(
         )
       }
       return Context.makeUnsafe<Tool.HandlersFor<T>>(governed)
+    })
+  )
+
+/**
+ * Dies where a handler of the toolkit is not guarded, and names the tools: raw
+ * handlers have the same types, so that a guard can be forgotten or overridden
+ * in a program that compiles.
+ */
+export const requireGuarded = <T extends Tools>(
+  toolkit: Toolkit.Toolkit<T>
+): Layer.Layer<never, never, Tool.HandlersFor<T>> =>
+  Layer.effectDiscard(
+    Effect.flatMap(Effect.context<never>(), (services) => {
+      const raw = Object.values<Tool.Any>(toolkit.tools).filter((tool) => {
+        const handler = services.mapUnsafe.get(tool.id) as Guarded | undefined
+        return handler !== undefined && handler[rawHandler] === undefined
+      })
+      return raw.length === 0
+        ? Effect.void
+        : Effect.die(new Error(`These tools are not guarded: ${raw.map(({ name }) => name).join(", ")}`))
     })
   )
 
