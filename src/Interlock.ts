@@ -10,6 +10,7 @@ import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -43,16 +44,22 @@ export interface Options {
   readonly approvals?: Approvals.Options
   readonly rateLimits?: ReadonlyArray<RateLimits.Limit>
   readonly bulkhead?: Bulkhead.Options
-  readonly breaker?: CircuitBreaker.Options
+  /** Options, or a breaker of another kind: health reads it, so it cannot be replaced afterwards. */
+  readonly breaker?: CircuitBreaker.Options | Layer.Layer<CircuitBreaker.CircuitBreaker>
   readonly health?: Health.Options
   readonly history?: History.Options
   readonly defaults?: Partial<Defaults>
 }
 
-/** The complete in-process set. Provide another layer of a concern after it to replace that concern. */
+/**
+ * The complete in-process set. A layer of one concern merged after it replaces
+ * that concern; the breaker, which health reads, is given as an option instead.
+ */
 export const layer = (options: Options = {}): Layer.Layer<Services> => {
   const recorder = CallRecord.layer
-  const breaker = CircuitBreaker.layerMemory(options.breaker)
+  const breaker = Layer.isLayer(options.breaker)
+    ? options.breaker
+    : CircuitBreaker.layerMemory(options.breaker)
   return Layer.mergeAll(
     SecurityPolicy.layer(options.policy, options.rules === undefined ? {} : { rules: options.rules }),
     Permissions.layer(options.permissions),
@@ -94,7 +101,7 @@ export const guard = <T extends Tools>(
     Effect.gen(function* () {
       const services = yield* Effect.context<Governance>()
       const pipeline = yield* Pipeline.make(handlersOf(toolkit, services), {
-        hashKey: crypto.getRandomValues(new Uint8Array(32)),
+        hashKey: randomBytesUnsafe(32),
         idPrefix: `guard_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
       })
       const governed = new Map<string, unknown>()

@@ -11,6 +11,7 @@
 import * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
 import * as Context from "effect/Context"
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -167,9 +168,7 @@ export const make = <T extends Tools>(
 
 const hashKeyOf = (given: Redacted.Redacted<string> | undefined): Effect.Effect<Uint8Array> =>
   Effect.sync(() =>
-    given === undefined
-      ? crypto.getRandomValues(new Uint8Array(32))
-      : new TextEncoder().encode(Redacted.value(given))
+    given === undefined ? randomBytesUnsafe(32) : new TextEncoder().encode(Redacted.value(given))
   )
 
 // --- Between the doors and the pipeline ------------------------------------
