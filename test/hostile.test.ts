@@ -312,7 +312,7 @@ describe("hostile calls", () => {
 
         assert.deepStrictEqual(flaws.slice(0, 3), [])
         assert.deepStrictEqual(astray, [])
-        assert.isBelow(growth, 64 * 1024 * 1024)
+        assert.isBelow(growth, 16 * 1024 * 1024)
         assert.isFalse("admin" in {})
 
         // What callers were told, health and history agree, call by call.
