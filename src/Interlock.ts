@@ -57,9 +57,7 @@ export interface Options {
  */
 export const layer = (options: Options = {}): Layer.Layer<Services> => {
   const recorder = CallRecord.layer
-  const breaker = Layer.isLayer(options.breaker)
-    ? options.breaker
-    : CircuitBreaker.layerMemory(options.breaker)
+  const breaker = isBreaker(options.breaker) ? options.breaker : CircuitBreaker.layerMemory(options.breaker)
   return Layer.mergeAll(
     SecurityPolicy.layer(options.policy, options.rules === undefined ? {} : { rules: options.rules }),
     Permissions.layer(options.permissions),
@@ -72,6 +70,9 @@ export const layer = (options: Options = {}): Layer.Layer<Services> => {
     Layer.succeed(CurrentDefaults, { ...defaults, ...options.defaults })
   ).pipe(Layer.provideMerge(Layer.merge(recorder, breaker)))
 }
+
+const isBreaker = (breaker: Options["breaker"]): breaker is Layer.Layer<CircuitBreaker.CircuitBreaker> =>
+  Layer.isLayer(breaker)
 
 /**
  * The complete in-process set from `Config`: the environment, a `.env` file or
