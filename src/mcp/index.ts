@@ -14,7 +14,8 @@
  *       Layer.provide(Interlock.layer()))
  *
  * Refusals and a tool's own failures are results with `isError` and the reason
- * as text; arguments that are refused are the protocol's `InvalidParams`.
+ * as text. So are arguments that do not fit, from protocol 2025-11-25 on; before
+ * they are its error `InvalidParams`.
  */
 import * as McpServer from "effect/ai/McpServer"
 import * as Toolkit from "effect/ai/Toolkit"
