@@ -13,6 +13,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
+import { type BatchRequest, batchRequestOf } from "./internal/request.ts"
 import { type Call, type Node, type Progress, runNodes, runStream } from "./internal/schedule.ts"
 import { type Status, table } from "./ToolError.ts"
 import type { ToolExecutor, Tools } from "./ToolExecutor.ts"
@@ -90,14 +91,14 @@ export const run = <T extends Tools>(
     const { results, stoppedBy } = yield* runNodes(executor.pipeline, nodes, {
       concurrency: concurrencyOf(executor, options),
       deadline,
-      stops: (node, result) => options.failFast === true && isCritical(executor, node.call) && stops(result),
+      stops: (node, result) => options.failFast === true && isCritical(executor, node) && stops(result),
       onProgress: options.onProgress
     })
     const completedAt = yield* Clock.currentTimeMillis
     return { results, counts: count(results), time: completedAt - startedAt, stoppedBy }
   }) as Effect.Effect<BatchResult, never, Tool.HandlerServices<T[keyof T]>>
 
-const toNode = (call: Call): Node => ({ call, dependsOn: [], resolve: undefined })
+const toNode = (call: Call): Node => ({ ...batchRequestOf(call), dependsOn: [], resolve: undefined })
 
 // One at a time is the least that ever ends.
 const concurrencyOf = <T extends Tools>(executor: ToolExecutor<T>, options: Options): number => {
@@ -105,8 +106,10 @@ const concurrencyOf = <T extends Tools>(executor: ToolExecutor<T>, options: Opti
   return wanted >= 1 ? wanted : 1
 }
 
-const isCritical = <T extends Tools>(executor: ToolExecutor<T>, call: Call): boolean =>
-  call.critical ?? executor.pipeline.tools.get(call.tool)?.facts.importance !== "optional"
+const isCritical = <T extends Tools>(
+  executor: ToolExecutor<T>,
+  { critical, request }: BatchRequest
+): boolean => critical ?? executor.pipeline.tools.get(request.tool)?.facts.importance !== "optional"
 
 const stops = (result: ToolResult): boolean =>
   result.status !== "degraded" && result.error !== undefined && table[result.error.reason._tag].failFast

@@ -19,6 +19,7 @@ import type * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Batch from "./Batch.ts"
+import { batchRequestOf } from "./internal/request.ts"
 import type { Node } from "./internal/schedule.ts"
 import type { ToolExecutor, Tools } from "./ToolExecutor.ts"
 import type { ToolResult } from "./ToolResult.ts"
@@ -154,7 +155,7 @@ const compile = (nodes: ReadonlyArray<GraphNode>): ReadonlyArray<Node> | GraphEr
     const unknown = [...needs].find((id) => !positions.has(id))
     if (unknown !== undefined) return new GraphError({ problem: "unknown id", ids: [call.id, unknown] })
     compiled.push({
-      call,
+      ...batchRequestOf(call),
       dependsOn: [...needs].map((id) => positions.get(id) as number),
       resolve: refs.length === 0 ? undefined : (results) => resolve(call.params, refs, positions, results)
     })

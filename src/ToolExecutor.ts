@@ -8,30 +8,29 @@
  * State (limits, circuits, health, questions) lives in the services, so that
  * executors made in one program share it.
  */
-import * as Tool from "effect/ai/Tool"
+import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
 import * as Context from "effect/Context"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import { Health } from "./Health.ts"
 import type { Ended, Request } from "./internal/call.ts"
 import { governedToolkit, handlersOf } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
+import { requestOf } from "./internal/request.ts"
 import { toError, toResult } from "./internal/result.ts"
 import { Permissions } from "./Permissions.ts"
 import * as Pipeline from "./Pipeline.ts"
 import { CurrentPrincipal } from "./Principal.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
-import { type Overrides, ToolCall } from "./ToolCall.ts"
-import type { Issue, ToolError } from "./ToolError.ts"
+import type { Overrides, ToolCall } from "./ToolCall.ts"
+import type { ToolError } from "./ToolError.ts"
 import * as ToolIndex from "./ToolIndex.ts"
 import type { ToolResult } from "./ToolResult.ts"
-import * as Validation from "./Validation.ts"
 
 export type { Governance } from "./internal/kernel.ts"
 
@@ -130,7 +129,9 @@ export const make = <T extends Tools>(
       Effect.flatMap(pipeline.run(fromOverrides(name, params, overrides)), toExit)
     const execute = (call: unknown, executeOptions?: ExecuteOptions) =>
       Effect.map(
-        Effect.suspend(() => pipeline.run(fromCall(call, executeOptions))),
+        Effect.suspend(() =>
+          pipeline.run({ ...requestOf("execute", call), onProgress: executeOptions?.onProgress })
+        ),
         (ended) => toResult(ended, resultBytes)
       )
     const executor: ToolExecutor<Tools> = {
@@ -172,42 +173,6 @@ const hashKeyOf = (given: Redacted.Redacted<string> | undefined): Effect.Effect<
   )
 
 // --- Between the doors and the pipeline ------------------------------------
-
-// A call from outside is checked as arguments are: what the schema does not know could otherwise loosen a rule.
-const callCodec = Validation.compile(Tool.make("execute", { parameters: ToolCall }))
-const problemsOf = Validation.ofSchema(ToolCall)
-
-const fromCall = (call: unknown, options: ExecuteOptions | undefined): Request => {
-  try {
-    // The schema of a call waits for nothing, so its outcome is known at once.
-    const decoded = callCodec.decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
-    if (Exit.isSuccess(decoded)) {
-      const known = decoded.value as ToolCall
-      return { door: "execute", params: undefined, ...known, onProgress: options?.onProgress }
-    }
-    const problems = problemsOf(call)
-    return notACall(
-      problems.length > 0 ? problems : Option.getOrElse(Exit.findErrorOption(decoded), () => [])
-    )
-  } catch {
-    return notACall([])
-  }
-}
-
-const notACall = (issues: ReadonlyArray<Issue>): Request => ({
-  door: "execute",
-  tool: "",
-  params: undefined,
-  refused: Validation.invalidParams(issues.length > 0 ? issues : [unreadable])
-})
-
-// What throws while it is looked at is no more of a call than what is refused.
-const unreadable: Issue = {
-  path: [],
-  expected: "a call",
-  found: "object",
-  message: "The call cannot be read"
-}
 
 const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {}): Request => ({
   door: "run",

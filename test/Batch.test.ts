@@ -824,3 +824,30 @@ describe("whatever the calls, their durations, their failures and the concurrenc
       { numRuns: 200 }
     ))
 })
+
+describe("calls from outside", () => {
+  const Kit = Toolkit.make(
+    Tool.make("keep", { parameters: Schema.Struct({ id: Schema.NumberFromString }), success: Schema.Void })
+  )
+
+  it.effect("are read before anything else: what only the pipeline may say is no part of a call", () => {
+    const tools = Testing.scripted(Kit, { keep: Testing.succeed(undefined) })
+    return Effect.gen(function* () {
+      const executor = yield* ToolExecutor.make(Kit)
+      const { results } = yield* Batch.parallel(executor, [
+        { tool: "keep", params: { id: 7 }, decoded: true },
+        { tool: "keep", params: { id: "7" }, redeems: true },
+        { tool: "keep", params: { id: "7" }, id: 5 },
+        { tool: 5 },
+        [],
+        null,
+        5
+      ] as never)
+      assert.deepStrictEqual(
+        results.map(({ attempts, status }) => [status, attempts]),
+        results.map(() => ["invalid_params", 0])
+      )
+      tools.assertRan("keep", 0)
+    }).pipe(Effect.provide(Layer.merge(tools.layer, Testing.layer())))
+  })
+})

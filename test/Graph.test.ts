@@ -470,7 +470,8 @@ describe("a graph of thousands of nodes", () => {
             const edges = shape(size)
             const nodes = edges.map(
               (on, n): Node => ({
-                call: { tool: "work", params: { n } },
+                request: { door: "batch", tool: "work", params: { n } },
+                critical: undefined,
                 dependsOn: counted(on),
                 resolve: undefined
               })

@@ -15,6 +15,8 @@ import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
 import { ToolError, table } from "../ToolError.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
+import type { Request } from "./call.ts"
+import { type BatchRequest, batchRequestOf } from "./request.ts"
 import { toResult } from "./result.ts"
 
 /** A call of a batch. */
@@ -32,8 +34,7 @@ export interface Progress {
 }
 
 /** A call, the nodes it waits for, and how it takes values from their results. */
-export interface Node {
-  readonly call: Call
+export interface Node extends BatchRequest {
   /** Positions of nodes; free of cycles. */
   readonly dependsOn: ReadonlyArray<number>
   /** The arguments once everything it depends on has succeeded, or what is missing. */
@@ -128,17 +129,17 @@ export const runNodes = (
         const resolved = why === undefined ? node.resolve?.(results) : { missing: why }
         if (resolved !== undefined && "missing" in resolved) {
           const reason = { _tag: "Skipped", why: resolved.missing } as const
-          settle(index, withoutRun(pipeline, context, node.call, reason))
+          settle(index, withoutRun(pipeline, context, node.request, reason))
           return
         }
-        const { call } = node
+        const { request } = node
         const deadline =
-          call.deadline === undefined
+          request.deadline === undefined
             ? options.deadline
-            : Math.min(call.deadline, options.deadline ?? call.deadline)
-        const params = resolved === undefined ? call.params : resolved.params
+            : Math.min(request.deadline, options.deadline ?? request.deadline)
+        const params = resolved === undefined ? request.params : resolved.params
         running++
-        const fiber = start(pipeline, context, call, { ...call, params, deadline }, (result) => {
+        const fiber = start(pipeline, context, { ...request, params, deadline }, (result) => {
           running--
           settle(index, result)
         })
@@ -182,7 +183,7 @@ export const runNodes = (
 
 export interface StreamOptions {
   readonly concurrency: number
-  readonly stops: (call: Call, result: ToolResult) => boolean
+  readonly stops: (call: BatchRequest, result: ToolResult) => boolean
 }
 
 /** Runs a stream of calls, some at a time; ends with the result that stops it, if one does. */
@@ -194,12 +195,12 @@ export const runStream = <E, R>(
   Stream.suspend(() => {
     const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
     let stoppedBy: ToolResult | undefined
-    const run = (call: Call): Effect.Effect<ToolResult> =>
+    const run = (call: BatchRequest): Effect.Effect<ToolResult> =>
       Effect.withFiber(({ context }) =>
         stoppedBy === undefined
           ? Effect.callback<ToolResult>((resume) => {
               let result: ToolResult
-              const fiber = start(pipeline, context, call, call, (told) => {
+              const fiber = start(pipeline, context, call.request, (told) => {
                 result = told
                 if (stoppedBy !== undefined || !options.stops(call, result)) return
                 stoppedBy = result
@@ -213,10 +214,10 @@ export const runStream = <E, R>(
               })
               return Fiber.interrupt(fiber)
             })
-          : Exit.succeed(withoutRun(pipeline, context, call, { _tag: "Skipped", why: stopped }))
+          : Exit.succeed(withoutRun(pipeline, context, call.request, { _tag: "Skipped", why: stopped }))
       )
     return calls.pipe(
-      Stream.mapEffect(run, { concurrency: options.concurrency }),
+      Stream.mapEffect((call) => run(batchRequestOf(call)), { concurrency: options.concurrency }),
       Stream.takeUntil((result) => result === stoppedBy)
     )
   })
@@ -225,14 +226,13 @@ export const runStream = <E, R>(
 const start = (
   pipeline: Pipeline,
   context: Context.Context<never>,
-  call: Call,
-  { critical: _, ...request }: Omit<Call, "deadline"> & { readonly deadline?: number | undefined },
+  request: Request,
   onResult: (result: ToolResult) => void
 ): Fiber.Fiber<unknown> => {
   let told = false
   const fork = Effect.runForkWith(context)
   const fiber = fork(
-    pipeline.run({ params: undefined, ...request, door: "batch" }, (end) => {
+    pipeline.run(request, (end) => {
       const result = toResult(end, pipeline.defaults.resultBytes)
       told = true
       onResult(result)
@@ -242,27 +242,27 @@ const start = (
     if (told || Exit.isSuccess(exit)) return
     // A bug of a port, while the call was being recorded.
     fork(ErrorReporter.report(exit.cause))
-    onResult(withoutRun(pipeline, context, call, { _tag: "HandlerDefect" }))
+    onResult(withoutRun(pipeline, context, request, { _tag: "HandlerDefect" }))
   })
   return fiber
 }
 
-const name = (node: Node | undefined): string => JSON.stringify(node?.call.id ?? node?.call.tool ?? "")
+const name = (node: Node | undefined): string => JSON.stringify(node?.request.id ?? node?.request.tool ?? "")
 
 /** The result of a call that the pipeline has none of. */
 const withoutRun = (
   pipeline: Pipeline,
   context: Context.Context<never>,
-  call: Call,
+  { id, tool }: Request,
   reason: ToolError["reason"]
 ): ToolResult => {
-  const callId = call.id ?? pipeline.nextId()
+  const callId = id ?? pipeline.nextId()
   const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
   return {
     callId,
-    tool: call.tool,
+    tool,
     status: table[reason._tag].status,
-    error: new ToolError({ callId, tool: call.tool, reason }),
+    error: new ToolError({ callId, tool, reason }),
     attempts: 0,
     queuedAt: now,
     completedAt: now,
