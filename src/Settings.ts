@@ -1,15 +1,18 @@
 /**
  * Every default by a name in `Config`: from the environment, a `.env` file or
  * JSON, whichever `ConfigProvider` is in place. The names are the same
- * everywhere. What is not set keeps its default.
+ * everywhere. What is not set, or empty, keeps its default; what is set and of
+ * no use is a `ConfigError` that names the setting.
  */
 import * as Config from "effect/Config"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as TripRule from "./CircuitBreaker.ts"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
 import type { Options } from "./Interlock.ts"
 import * as Retry from "./Retry.ts"
+import * as SecurityPolicy from "./SecurityPolicy.ts"
 
 /** One name: what it means, what holds without it, and what it sets. */
 export interface Setting {
@@ -39,14 +42,40 @@ const positive = (name: string) => Config.schema(Schema.Int.check(Schema.isGreat
 const natural = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), name)
 const share = (name: string) =>
   Config.schema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })), name)
-const duration = (name: string): Config.Config<Duration.Duration> => Config.Duration(name)
-const list = (name: string): Config.Config<ReadonlyArray<string>> =>
-  Config.map(Config.String(name), (text) =>
-    text
-      .split(",")
-      .map((item) => item.trim())
-      .filter((item) => item !== "")
+const duration = (name: string): Config.Config<Duration.Duration> =>
+  Config.schema(
+    Schema.DurationFromString.check(
+      Schema.makeFilter((value) =>
+        Duration.isPositive(value) && Duration.isFinite(value) ? undefined : "must be finite and above 0"
+      )
+    ),
+    name
   )
+
+// A policy checks its own fields: what it refuses is refused here, where the setting's name is known.
+const policy = SecurityPolicy.Policy.fields
+const limits = policy.argumentLimits.schema.fields
+const limit = (schema: typeof limits.bytes.schema) => (name: string) => Config.schema(schema, name)
+
+/** A text with commas in it, or a list where the source has them. */
+const list = (items: typeof policy.deny.schema) => (name: string) => {
+  const separated = Schema.String.pipe(
+    Schema.decodeTo(
+      items,
+      SchemaTransformation.transform({
+        decode: (text: string): ReadonlyArray<string> =>
+          text
+            .split(",")
+            .map((item) => item.trim())
+            .filter((item) => item !== ""),
+        encode: (list) => list.join(",")
+      })
+    )
+  )
+  return Config.schema(Schema.Union([separated, items]), name)
+}
+const globs = list(policy.deny.schema)
+const domains = list(policy.allowedDomains.schema)
 
 /** The one documented table. */
 export const settings: ReadonlyArray<Setting> = [
@@ -72,38 +101,56 @@ export const settings: ReadonlyArray<Setting> = [
       policy: { default: value }
     })
   ),
-  setting("ALLOW", list, "none", "globs, separated by commas", (allow) => ({ policy: { allow } })),
-  setting("DENY", list, "none", "globs, separated by commas", (deny) => ({ policy: { deny } })),
-  setting("REQUIRE_CONFIRMATION", list, "none", "globs, separated by commas", (requireConfirmation) => ({
+  setting("ALLOW", globs, "none", "globs, separated by commas", (allow) => ({ policy: { allow } })),
+  setting("DENY", globs, "none", "globs, separated by commas", (deny) => ({ policy: { deny } })),
+  setting("REQUIRE_CONFIRMATION", globs, "none", "globs, separated by commas", (requireConfirmation) => ({
     policy: { requireConfirmation }
   })),
-  setting("REQUIRE_APPROVAL", list, "none", "globs, separated by commas", (requireApproval) => ({
+  setting("REQUIRE_APPROVAL", globs, "none", "globs, separated by commas", (requireApproval) => ({
     policy: { requireApproval }
   })),
   setting(
     "ALLOWED_DOMAINS",
-    list,
+    domains,
     "any",
     "hosts, `*.host` for subdomains, CIDR ranges",
     (allowedDomains) => ({
       policy: { allowedDomains }
     })
   ),
-  setting("DENIED_DOMAINS", list, "none", "hosts, `*.host` for subdomains, CIDR ranges", (deniedDomains) => ({
-    policy: { deniedDomains }
-  })),
-  setting("ARGUMENT_BYTES", positive, "1048576", "of JSON", (bytes) => ({
+  setting(
+    "DENIED_DOMAINS",
+    domains,
+    "none",
+    "hosts, `*.host` for subdomains, CIDR ranges",
+    (deniedDomains) => ({
+      policy: { deniedDomains }
+    })
+  ),
+  setting("ARGUMENT_BYTES", limit(limits.bytes.schema), "1048576", "of JSON", (bytes) => ({
     policy: { argumentLimits: { bytes } }
   })),
-  setting("ARGUMENT_DEPTH", positive, "32", "levels of nesting", (depth) => ({
+  setting("ARGUMENT_DEPTH", limit(limits.depth.schema), "32", "levels of nesting", (depth) => ({
     policy: { argumentLimits: { depth } }
   })),
-  setting("ARGUMENT_STRING_LENGTH", positive, "262144", "of one string", (stringLength) => ({
-    policy: { argumentLimits: { stringLength } }
-  })),
-  setting("ARGUMENT_ITEMS", positive, "10000", "elements and properties in all", (items) => ({
-    policy: { argumentLimits: { items } }
-  })),
+  setting(
+    "ARGUMENT_STRING_LENGTH",
+    limit(limits.stringLength.schema),
+    "262144",
+    "of one string",
+    (stringLength) => ({
+      policy: { argumentLimits: { stringLength } }
+    })
+  ),
+  setting(
+    "ARGUMENT_ITEMS",
+    limit(limits.items.schema),
+    "10000",
+    "elements and properties in all",
+    (items) => ({
+      policy: { argumentLimits: { items } }
+    })
+  ),
   setting(
     "UNDECLARED",
     (name) => Config.Literals(["allow", "deny"], name),
@@ -112,7 +159,7 @@ export const settings: ReadonlyArray<Setting> = [
     (undeclared) => ({ permissions: { undeclared } })
   ),
   setting("BREAKER_FAILURES", positive, "5", "in a row that open a circuit", (failures) => ({
-    breaker: { trip: TripRule.consecutive(failures) }
+    breaker: { trip: CircuitBreaker.consecutive(failures) }
   })),
   setting("BREAKER_OPEN_FOR", duration, "60 seconds", "until the first probe", (openFor) => ({
     breaker: { openFor }
@@ -157,8 +204,12 @@ const mergeRecords = (a: object, b: object): object => {
   return merged
 }
 
+// What has a tag is one of several kinds: half of one and half of another would be none.
 const isPlain = (value: unknown): value is object =>
-  value !== null && typeof value === "object" && Object.getPrototypeOf(value) === Object.prototype
+  value !== null &&
+  typeof value === "object" &&
+  Object.getPrototypeOf(value) === Object.prototype &&
+  !("_tag" in value)
 
 /** All settings as the options of `Interlock.layer`. */
 export const config: Config.Config<Options> = Config.map(
