@@ -1,6 +1,13 @@
 /**
  * Testing what is governed: layers that decide everything one way, tools that
  * follow a script, and assertions on what really ran.
+ *
+ * A layer that replaces a concern comes after the complete set, or is built on
+ * it: of merged layers the last one wins, of `provideMerge` the one that is
+ * provided for.
+ *
+ *     Layer.mergeAll(Testing.layer(), Testing.layerDenyAll)
+ *     Testing.layerDenyAll.pipe(Layer.provideMerge(Testing.layer()))
  */
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
@@ -16,6 +23,7 @@ import * as SecurityPolicy from "../SecurityPolicy.ts"
 import * as Settings from "../Settings.ts"
 import * as Telemetry from "../Telemetry.ts"
 import type { Tools } from "../ToolExecutor.ts"
+import * as Verdict from "../Verdict.ts"
 
 // --- Layers ----------------------------------------------------------------
 
@@ -25,10 +33,19 @@ export const layer = (options: Interlock.Options = {}): Layer.Layer<Interlock.Se
 
 const steady = Retry.make({ schedule: Schedule.exponential("100 millis") })
 
-/** Replaces policy and permissions: everything is allowed to everyone. */
+/**
+ * Replaces policy and permissions: everything is allowed to everyone, tools that ask for a confirmation by annotation
+ * included. Limits on the size of arguments and Effect's own `needsApproval` still hold.
+ */
 export const layerAllowAll: Layer.Layer<SecurityPolicy.SecurityPolicy | Permissions.Permissions> =
   Layer.merge(
-    SecurityPolicy.layer(),
+    Layer.effect(
+      SecurityPolicy.SecurityPolicy,
+      Effect.map(SecurityPolicy.make(), (policy) => ({
+        ...policy,
+        compile: (tool) => ({ ...policy.compile(tool), byName: Verdict.allow, byArguments: undefined })
+      }))
+    ),
     Layer.succeed(Permissions.Permissions, {
       check: () => Exit.succeed({ _tag: "Granted" }),
       canUse: () => Exit.succeed({ _tag: "Granted" }),
@@ -39,7 +56,7 @@ export const layerAllowAll: Layer.Layer<SecurityPolicy.SecurityPolicy | Permissi
 /** Replaces the policy: every tool is denied. */
 export const layerDenyAll: Layer.Layer<SecurityPolicy.SecurityPolicy> = SecurityPolicy.layer({ deny: ["*"] })
 
-/** Replaces the policy: a human must confirm every call. */
+/** Replaces the policy: a human must confirm every call, another one approve those of `financial` and `delete_data`. */
 export const layerConfirmAll: Layer.Layer<SecurityPolicy.SecurityPolicy> = SecurityPolicy.layer({
   requireConfirmation: ["*"]
 })
@@ -126,16 +143,18 @@ export const scripted = <T extends Tools>(
     runs: runsOf,
     assertRan: (tool, times) => {
       const ran = runsOf(tool).length
-      if (ran !== times) throw new Error(`"${tool}" should have run ${times} times, and ran ${ran} times`)
+      if (ran !== times) throw new Error(`"${tool}" should have run ${count(times)}, and ran ${count(ran)}`)
     },
     assertAllEnded: () => {
       for (const [tool, own] of runs) {
         const running = own.filter((run) => run.outcome === "running").length
-        if (running > 0) throw new Error(`${running} runs of "${tool}" have not ended`)
+        if (running > 0) throw new Error(`of "${tool}", ${running} of ${own.length} runs have not ended`)
       }
     }
   }
 }
+
+const count = (times: number): string => (times === 1 ? "once" : `${times} times`)
 
 const stepOf = (script: Script, nthCall: number, params: unknown): Step => {
   if (typeof script === "function") return script(nthCall, params)
