@@ -104,7 +104,7 @@ describe("the demo", () => {
     it("names the number of a line that cannot be read", () => {
       assert.include(ended.stdout, "2 lines could not be read")
       assert.match(ended.stdout, /line 3 +not JSON: /)
-      assert.match(ended.stdout, /line 5 +Missing required parameter "tool"/)
+      assert.match(ended.stdout, /line 5 +Missing required field "tool"/)
     })
 
     it("tells which circuit opened and why", () => {
