@@ -89,9 +89,12 @@ export const asksInConversation = Effect.fnUntraced(function* (
   context: Tool.NeedsApprovalContext
 ): Effect.fn.Return<boolean> {
   const { callLimits, codec, facts } = tool
+  const rules = kernel.rulesOf(tool)
+  const mayAsk =
+    rules.byName._tag !== "Allow" || rules.byArguments !== undefined || facts.tool.needsApproval !== undefined
+  if (!mayAsk) return false
   const principal = yield* CurrentPrincipal
   const now = yield* Clock.currentTimeMillis
-  const rules = kernel.rulesOf(tool)
   const access = yield* kernel.permissions.check(principal, facts)
   if (access._tag === "Refused" || rules.byName._tag === "Deny") return false
   const encoded = yield* encode(tool, decoded)
