@@ -256,6 +256,25 @@ describe("quota", () => {
     })
   )
 
+  it.effect("of undecided questions is 20 for each principal, and says when there is room again", () =>
+    Effect.gen(function* () {
+      const { call } = yield* scene(tool("pay"), text, { policy: { requireConfirmation: ["pay"] } })
+      for (let i = 0; i < 20; i++) {
+        assert.strictEqual((yield* call()).status, "pending_confirmation")
+        yield* pass("1 second")
+      }
+      assert.deepStrictEqual((yield* call()).error?.reason, {
+        _tag: "RateLimited",
+        limit: "undecided questions",
+        retryAfter: Duration.seconds(15 * 60 - 20)
+      })
+      const other = Effect.provideService(call(), Principal.CurrentPrincipal, Principal.make({ id: "bob" }))
+      assert.strictEqual((yield* other).status, "pending_confirmation")
+      yield* pass("880 seconds")
+      assert.strictEqual((yield* call()).status, "pending_confirmation")
+    })
+  )
+
   it.effect("charges a call that may ask, and is wrong, as any other", () =>
     Effect.gen(function* () {
       const { call } = yield* scene(tool("pay"), text, {
@@ -1200,14 +1219,21 @@ describe("a handler", () => {
     })
   )
 
-  it.effect("that throws before it returns its Effect has a defect like any other", () =>
-    Effect.gen(function* () {
-      const { result, causes } = yield* once(() => {
-        throw new Error("hunter2")
+  it.effect(
+    "that throws before it returns its Effect has a defect like any other, and its fallback too",
+    () =>
+      Effect.gen(function* () {
+        const bug = () => {
+          throw new Error("hunter2")
+        }
+        const { result, causes } = yield* once(bug)
+        assert.strictEqual(result.error?.code, "HANDLER_DEFECT")
+        assert.include(causes.join(), "hunter2")
+        const kit = Toolkit.make(tool("act").annotate(Annotate.Fallback, { value: "instead" }))
+        const { execute } = yield* open(kit, kit.toLayer({ act: bug }))
+        const degraded = yield* execute({ tool: "act", params: x })
+        assert.strictEqual(degraded.value, "instead")
       })
-      assert.strictEqual(result.error?.code, "HANDLER_DEFECT")
-      assert.include(causes.join(), "hunter2")
-    })
   )
 
   it.effect("that returns no Effect at all has a defect too", () =>
