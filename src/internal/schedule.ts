@@ -5,19 +5,15 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
-import * as Stream from "effect/Stream"
+import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
-import { ToolError, table } from "../ToolError.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
-import type { Request } from "./call.ts"
-import { type BatchRequest, batchRequestOf } from "./request.ts"
-import { toResult } from "./result.ts"
+import type { BatchRequest } from "./request.ts"
+import { start, startsPerTurn, withoutRun } from "./startCall.ts"
 
 /** A call of a batch. */
 export interface Call extends ToolCall {
@@ -57,9 +53,6 @@ export interface Scheduled {
   readonly stoppedBy: string | undefined
 }
 
-// Handlers that never suspend must not keep everyone else from running.
-const startsPerTurn = 256
-
 const stopped = "the batch was stopped"
 
 export const runNodes = (
@@ -81,7 +74,7 @@ export const runNodes = (
     waitsFor.forEach((count, index) => {
       if (count === 0) ready.push(index)
     })
-    const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
+    const fibers: Array<Fiber.Fiber<unknown> | undefined> = new Array(nodes.length)
     let next = 0
     let running = 0
     let ended = 0
@@ -94,7 +87,7 @@ export const runNodes = (
       let onIdle: (() => void) | undefined
       const halt = (): void => {
         halted = true
-        for (const fiber of fibers) fiber.interruptUnsafe()
+        for (const fiber of fibers) fiber?.interruptUnsafe()
       }
       const settle = (index: number, result: ToolResult): void => {
         results[index] = result
@@ -143,11 +136,11 @@ export const runNodes = (
           running--
           settle(index, result)
         })
-        fibers.add(fiber)
+        fibers[index] = fiber
         // What a handler does before it first suspends can have stopped the batch it belongs to.
         if (halted) fiber.interruptUnsafe()
         fiber.addObserver(() => {
-          fibers.delete(fiber)
+          fibers[index] = undefined
           pump()
         })
       }
@@ -181,91 +174,4 @@ export const runNodes = (
     })
   })
 
-export interface StreamOptions {
-  readonly concurrency: number
-  readonly stops: (call: BatchRequest, result: ToolResult) => boolean
-}
-
-/** Runs a stream of calls, some at a time; ends with the result that stops it, if one does. */
-export const runStream = <E, R>(
-  pipeline: Pipeline,
-  calls: Stream.Stream<Call, E, R>,
-  options: StreamOptions
-): Stream.Stream<ToolResult, E, R> =>
-  Stream.suspend(() => {
-    const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
-    let stoppedBy: ToolResult | undefined
-    const run = (call: BatchRequest): Effect.Effect<ToolResult> =>
-      Effect.withFiber(({ context }) =>
-        stoppedBy === undefined
-          ? Effect.callback<ToolResult>((resume) => {
-              let result: ToolResult
-              const fiber = start(pipeline, context, call.request, (told) => {
-                result = told
-                if (stoppedBy !== undefined || !options.stops(call, result)) return
-                stoppedBy = result
-                for (const other of fibers) other.interruptUnsafe()
-              })
-              fibers.add(fiber)
-              if (stoppedBy !== undefined) fiber.interruptUnsafe()
-              fiber.addObserver(() => {
-                fibers.delete(fiber)
-                resume(Exit.succeed(result))
-              })
-              return Fiber.interrupt(fiber)
-            })
-          : Exit.succeed(withoutRun(pipeline, context, call.request, { _tag: "Skipped", why: stopped }))
-      )
-    return calls.pipe(
-      Stream.mapEffect((call) => run(batchRequestOf(call)), { concurrency: options.concurrency }),
-      Stream.takeUntil((result) => result === stoppedBy)
-    )
-  })
-
-/** Starts a call in a fiber of its own. Its result is told once, and also when it is interrupted. */
-const start = (
-  pipeline: Pipeline,
-  context: Context.Context<never>,
-  request: Request,
-  onResult: (result: ToolResult) => void
-): Fiber.Fiber<unknown> => {
-  let told = false
-  const fork = Effect.runForkWith(context)
-  const fiber = fork(
-    pipeline.run(request, (end) => {
-      const result = toResult(end, pipeline.defaults.resultBytes)
-      told = true
-      onResult(result)
-    })
-  )
-  fiber.addObserver((exit) => {
-    if (told || Exit.isSuccess(exit)) return
-    // A bug of a port, while the call was being recorded.
-    fork(ErrorReporter.report(exit.cause))
-    onResult(withoutRun(pipeline, context, request, { _tag: "HandlerDefect" }))
-  })
-  return fiber
-}
-
 const name = (node: Node | undefined): string => JSON.stringify(node?.request.id ?? node?.request.tool ?? "")
-
-/** The result of a call that the pipeline has none of. */
-const withoutRun = (
-  pipeline: Pipeline,
-  context: Context.Context<never>,
-  { id, tool }: Request,
-  reason: ToolError["reason"]
-): ToolResult => {
-  const callId = id ?? pipeline.nextId()
-  const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
-  return {
-    callId,
-    tool,
-    status: table[reason._tag].status,
-    error: new ToolError({ callId, tool, reason }),
-    attempts: 0,
-    queuedAt: now,
-    completedAt: now,
-    latency: 0
-  }
-}
