@@ -72,8 +72,6 @@ export const runStream = <E, R>(
           interruptAll()
         })
         slot.fiber = fiber
-        // What a handler does before it first suspends can have stopped the stream it belongs to.
-        if (stoppedBy !== undefined) fiber.interruptUnsafe()
         fiber.addObserver(() => {
           slot.result = result
           if (window[0] === slot) onResult?.()
