@@ -59,17 +59,13 @@ const lift =
       const attempt = call instanceof Attempt ? call : Attempt.ungoverned()
       let result: unknown
       try {
-        result = handler(params, withSignal(context, attempt))
+        result = handler(params, { ...context, signal: attempt.signal })
       } catch (error) {
         return Exit.fail(error)
       }
       if (Effect.isEffect(result)) return result as Effect.Effect<unknown, unknown>
       return isPromiseLike(result) ? settle(result, attempt) : Exit.succeed(result)
     })
-
-// A getter, so that an `AbortController` is only made for a handler that asks.
-const withSignal = (context: object, attempt: Attempt): object =>
-  Object.defineProperty({ ...context }, "signal", { get: () => attempt.signal, enumerable: true })
 
 const isPromiseLike = (value: unknown): value is PromiseLike<unknown> =>
   value !== null && typeof value === "object" && "then" in value && typeof value.then === "function"

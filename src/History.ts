@@ -130,8 +130,9 @@ export const make: (
     const recorder = yield* CallRecorder
     const changed = yield* Effect.acquireRelease(PubSub.sliding<CallRecord>(4096), PubSub.shutdown)
     const tools = new Map<string, Counts>()
-    // Only what was seen to start may end here: the history may begin in the middle of calls.
-    const live = new Set<CallRecord>()
+    // Only what was seen to start may end here: the history may begin in the middle of calls. Weak, because the tables
+    // that a busy `Set` discards keep what was in them until a major collection.
+    const live = new WeakSet<CallRecord>()
     let ring: Array<CallRecord> = []
     let next = 0
 
