@@ -251,7 +251,7 @@ const decide = Effect.fnUntraced(function* (
       call.arguments = ArgumentsView.refused(inspection.limit)
       return yield* refuse(inspection)
     }
-    call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, params, inspection.bytes)
+    call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, params)
     byRaw = byArguments(params)
     if (byRaw._tag === "Deny") return yield* deny(byRaw)
     params = yield* Effect.mapError(withinDeadline(call, restore, tool.codec.decode(params)), (error) =>

@@ -186,7 +186,7 @@ const failingCall: Effect.Effect<void> = Effect.withFiber((fiber) =>
       tenant: secrets[9],
       actor: { kind: "model", id: secrets[10]! },
       metadata: { [secrets[11]!]: secrets[12]!, note: secrets.slice(13).join(" ") },
-      arguments: new ArgumentsView(new Uint8Array(32), new Set(["card"]), params, 100),
+      arguments: new ArgumentsView(new Uint8Array(32), new Set(["card"]), params),
       traceId: span.traceId,
       spanId: span.spanId
     })

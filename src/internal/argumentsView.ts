@@ -1,14 +1,14 @@
 /**
  * What may be said of a call's arguments without saying them: a keyed hash and
- * a shape. Both are worked out when first read, so that a call pays nothing for
- * them; the arguments are let go of then. Large ones are viewed at once, so
+ * a shape. Both are worked out when first read, so that a call pays only for
+ * its JSON; that is let go of then. Large ones are viewed at once, so
  * that records kept in memory stay small.
  */
 import { hmac } from "@noble/hashes/hmac.js"
 import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 
-/** Above this many bytes of JSON the view is worked out when the call ends. */
+/** Above this many characters of JSON the view is worked out at once. */
 const keepBelow = 2048
 
 /**
@@ -53,17 +53,19 @@ const shapeOf = (value: unknown, names: ReadonlySet<string>, depth = 0): string 
 }
 
 export class ArgumentsView {
-  #raw: unknown
+  /** JSON, and no reference: whoever has the arguments may change them. */
+  #json: string | undefined
   #key: Uint8Array | undefined
   #names: ReadonlySet<string>
   #hash: string | undefined
   #shape: string | undefined
 
-  constructor(key: Uint8Array, names: ReadonlySet<string>, raw: unknown, bytes: number) {
-    this.#raw = raw
+  /** The view of arguments that were found to be JSON. */
+  constructor(key: Uint8Array, names: ReadonlySet<string>, raw: unknown) {
+    this.#json = JSON.stringify(raw) ?? "{}"
     this.#key = key
     this.#names = names
-    if (bytes > keepBelow) this.#view()
+    if (this.#json.length > keepBelow) this.#view()
   }
 
   /** Of a call that ended before anything looked at its arguments. */
@@ -71,8 +73,8 @@ export class ArgumentsView {
 
   /** The view of arguments that were never looked into. */
   static refused(why: string): ArgumentsView {
-    const view = new ArgumentsView(new Uint8Array(), new Set(), undefined, 0)
-    view.#key = undefined
+    const view = new ArgumentsView(new Uint8Array(), new Set(), undefined)
+    view.#json = undefined
     view.#shape = why
     return view
   }
@@ -93,10 +95,11 @@ export class ArgumentsView {
   }
 
   #view(): void {
-    if (this.#key === undefined) return
-    this.#hash = keyedHash(this.#key, this.#raw)
-    this.#shape = shapeOf(this.#raw, this.#names)
+    if (this.#json === undefined || this.#key === undefined) return
+    const value: unknown = JSON.parse(this.#json)
+    this.#hash = keyedHash(this.#key, value)
+    this.#shape = shapeOf(value, this.#names)
+    this.#json = undefined
     this.#key = undefined
-    this.#raw = undefined
   }
 }

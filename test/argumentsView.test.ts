@@ -1,0 +1,30 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ArgumentsView } from "../src/internal/argumentsView.ts"
+
+const key = new Uint8Array(32)
+const names = new Set(["id", "more"])
+
+describe("the view of a call's arguments", () => {
+  it("is of the arguments as they were, whatever becomes of them", () => {
+    const mine: Record<string, unknown> = { id: 1 }
+    const view = new ArgumentsView(key, names, mine)
+    mine["id"] = "changed"
+    mine["mine"] = mine
+    assert.deepStrictEqual(view.toJSON(), new ArgumentsView(key, names, { id: 1 }).toJSON())
+    assert.strictEqual(view.shape, "{ id: number }")
+  })
+
+  it("hashes equal arguments alike, in any order of their keys, and under its key only", () => {
+    const hash = (raw: unknown, by = key) => new ArgumentsView(by, names, raw).hash
+    assert.strictEqual(hash({ id: 1, more: [true] }), hash({ more: [true], id: 1 }))
+    assert.notStrictEqual(hash({ id: 1 }), hash({ id: "1" }))
+    assert.notStrictEqual(hash({ id: 1 }), hash({ id: 1 }, new Uint8Array(32).fill(1)))
+  })
+
+  it("names only the keys of the schema", () => {
+    assert.strictEqual(
+      new ArgumentsView(key, names, { id: 1, secret_4711: 2 }).shape,
+      "{ id: number, 1 other }"
+    )
+  })
+})
