@@ -10,6 +10,7 @@ import type * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { CurrentCall } from "./CurrentCall.ts"
 import { Attempt } from "./internal/attempt.ts"
 
@@ -20,17 +21,17 @@ export interface HandlerContext<T extends Tool.Any> extends Toolkit.HandlerConte
 }
 
 /** A handler: decoded parameters in; a value, a promise of one, or an Effect out. */
-export type Handler<T extends Tool.Any, R> = (
+export type Handler<T extends Tool.Any> = (
   params: Tool.Parameters<T>,
   context: HandlerContext<T>
 ) =>
   | Tool.Success<T>
   | PromiseLike<Tool.Success<T>>
-  | Effect.Effect<Tool.Success<T>, Tool.Failure<T>, R | Tool.HandlerServices<T>>
+  | Effect.Effect<Tool.Success<T>, Tool.Failure<T>, Tool.HandlerServices<T>>
 
 /** One handler per tool. */
 export type Handlers<Tools extends Record<string, Tool.Any>> = {
-  readonly [Name in keyof Tools]: Handler<Tools[Name], never>
+  readonly [Name in keyof Tools]: Handler<Tools[Name]>
 }
 
 /**
@@ -38,15 +39,18 @@ export type Handlers<Tools extends Record<string, Tool.Any>> = {
  * function throws or a promise rejects with becomes the handler's failure: the
  * tool's own where its schema declares it, `HandlerFailed` otherwise.
  */
-export const toLayer = <Tools extends Record<string, Tool.Any>>(
+export const toLayer = <Tools extends Record<string, Tool.Any>, E = never, R = never>(
   toolkit: Toolkit.Toolkit<Tools>,
-  handlers: Handlers<Tools>
-): Layer.Layer<Tool.HandlersFor<Tools>> => {
-  const lifted = Object.fromEntries(
-    Object.entries(handlers).map(([name, handler]) => [name, lift(handler as AnyHandler)])
-  )
+  /** The handlers, or an Effect that builds them from services. */
+  build: Handlers<Tools> | Effect.Effect<Handlers<Tools>, E, R>
+): Layer.Layer<Tool.HandlersFor<Tools>, E, Exclude<R, Scope.Scope>> => {
+  const liftAll = (handlers: Handlers<Tools>) =>
+    Object.fromEntries(Object.entries(handlers).map(([name, handler]) => [name, lift(handler as AnyHandler)]))
+  const lifted = Effect.isEffect(build)
+    ? Effect.map(build as Effect.Effect<Handlers<Tools>, E, R>, liftAll)
+    : liftAll(build)
   // The mapped type above has checked every handler against its tool; a record built by key loses that.
-  return toolkit.toLayer(lifted as never) as Layer.Layer<Tool.HandlersFor<Tools>>
+  return toolkit.toLayer(lifted as never) as Layer.Layer<Tool.HandlersFor<Tools>, E, Exclude<R, Scope.Scope>>
 }
 
 type AnyHandler = (params: unknown, context: object) => unknown

@@ -7,9 +7,17 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { ToolAnnotations as Annotate, CurrentCall, Handlers, type Interlock } from "effect-interlock"
+import {
+  ToolAnnotations as Annotate,
+  CurrentCall,
+  Handlers,
+  type Interlock,
+  ToolExecutor
+} from "effect-interlock"
+import * as Testing from "effect-interlock/testing"
 import {
   deferred,
   held,
@@ -51,7 +59,7 @@ type Act = typeof act
 
 const x = { target: "x" }
 
-const scene = (handler: Handlers.Handler<Act, never>, options: Interlock.Options = {}, tool: Act = act) =>
+const scene = (handler: Handlers.Handler<Act>, options: Interlock.Options = {}, tool: Act = act) =>
   Effect.gen(function* () {
     const kit = Toolkit.make(tool)
     const world = yield* open(kit, Handlers.toLayer(kit, { act: handler }), options)
@@ -62,7 +70,7 @@ const scene = (handler: Handlers.Handler<Act, never>, options: Interlock.Options
   })
 
 /** What one call comes to, told in one line. */
-const outcome = (handler: Handlers.Handler<Act, never>) =>
+const outcome = (handler: Handlers.Handler<Act>) =>
   Effect.gen(function* () {
     const { call, services } = yield* scene(handler)
     const result = yield* call()
@@ -633,6 +641,36 @@ describe("types", () => {
       const wrong = () => executor.run("act", { target: 5 })
       assert.lengthOf([ghost, wrong], 2)
       yield* settled
+    })
+  )
+
+  it.effect("are built from services where an Effect gives them", () => {
+    class Greeting extends Context.Service<Greeting, { readonly word: string }>()("test/Greeting") {}
+    const kit = Toolkit.make(act)
+    const built = Handlers.toLayer(
+      kit,
+      Effect.map(Greeting, ({ word }) => ({
+        act: ({ target }: { readonly target: string }) => `${word} ${target}`
+      }))
+    )
+    return Effect.gen(function* () {
+      const executor = yield* ToolExecutor.make(kit)
+      assert.strictEqual(yield* executor.run("act", x), "hello x")
+    }).pipe(
+      Effect.provide(
+        Layer.merge(Layer.provide(built, Layer.succeed(Greeting, { word: "hello" })), Testing.layer())
+      )
+    )
+  })
+
+  it.effect("are not blamed for who looks on at their progress", () =>
+    Effect.gen(function* () {
+      const { executor } = yield* scene((_, { preliminary }) => Effect.as(preliminary("half"), "whole"))
+      const result = yield* executor.execute(
+        { tool: "act", params: x },
+        { onProgress: () => Effect.die("a bug of the watcher") }
+      )
+      assert.strictEqual(result.value, "whole")
     })
   )
 })

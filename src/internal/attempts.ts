@@ -223,7 +223,14 @@ const progress =
     return Effect.matchEffect(tool.codec.encodeSuccess(value), {
       onFailure: () => Effect.void,
       onSuccess: (encoded) => onProgress(encoded, value)
-    })
+    }).pipe(
+      // Who looks on must not change what happens.
+      Effect.catchCause((cause) =>
+        Cause.hasInterrupts(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : ErrorReporter.report(cause)
+      )
+    )
   }
 
 interface Failed extends Refused {
