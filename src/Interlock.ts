@@ -28,6 +28,7 @@ import type { Governance } from "./internal/kernel.ts"
 import * as Permissions from "./Permissions.ts"
 import * as Pipeline from "./Pipeline.ts"
 import * as RateLimits from "./RateLimits.ts"
+import * as Retry from "./Retry.ts"
 import * as SecurityPolicy from "./SecurityPolicy.ts"
 import * as Settings from "./Settings.ts"
 import * as Telemetry from "./Telemetry.ts"
@@ -47,13 +48,18 @@ export interface Options {
   /** Options, or a breaker of another kind: health reads it, so it cannot be replaced afterwards. */
   readonly breaker?: CircuitBreaker.Options | Layer.Layer<CircuitBreaker.CircuitBreaker>
   readonly health?: Health.Options
+  /** Spans and metrics by default; its sinks stay once added, so it cannot be replaced afterwards. */
+  readonly telemetry?: Layer.Layer<Telemetry.Telemetry, never, CallRecord.CallRecorder>
   readonly history?: History.Options
-  readonly defaults?: Partial<Defaults>
+  /** How the default delays between attempts grow; a schedule of `defaults` comes before it. */
+  readonly backoff?: Retry.Backoff
+  readonly defaults?: Omit<Partial<Defaults>, "retry"> & { readonly retry?: Partial<Retry.Policy> }
 }
 
 /**
  * The complete in-process set. A layer of one concern merged after it replaces
- * that concern; the breaker, which health reads, is given as an option instead.
+ * that concern; the breaker, which health reads, and telemetry, which follows
+ * every call from the start, are given as options instead.
  */
 export const layer = (options: Options = {}): Layer.Layer<Services> => {
   const recorder = CallRecord.layer
@@ -66,8 +72,12 @@ export const layer = (options: Options = {}): Layer.Layer<Services> => {
     Bulkhead.layer(options.bulkhead),
     Health.layer(options.health),
     History.layer(options.history),
-    Telemetry.layer,
-    Layer.succeed(CurrentDefaults, { ...defaults, ...options.defaults })
+    options.telemetry ?? Telemetry.layer,
+    Layer.succeed(CurrentDefaults, {
+      ...defaults,
+      ...options.defaults,
+      retry: Retry.make({ schedule: Retry.exponential(options.backoff), ...options.defaults?.retry })
+    })
   ).pipe(Layer.provideMerge(Layer.merge(recorder, breaker)))
 }
 
@@ -86,7 +96,8 @@ export const layerConfig = (options: Options = {}): Layer.Layer<Services, Config
  * governed ones under the same identifiers, for an application that cannot
  * change. It holds from the handler inwards: Effect has decoded the arguments
  * before it is asked, so it cannot refuse a malformed call before its schema is
- * revealed, nor record it. Where there is a choice, use `ToolExecutor`.
+ * revealed, nor record it, and its `handle` writes the arguments on the current
+ * span. Where there is a choice, use `ToolExecutor`.
  *
  * A refusal is an `AiError` that is not retryable: in failure mode `"return"`
  * the model sees it, in `"error"` it ends the generation. What needs a human

@@ -49,20 +49,21 @@ export type Jitter =
   | { readonly proportional: number }
   | { readonly additive: Duration.Input }
 
+/** How delays grow. */
+export interface Backoff {
+  readonly base?: Duration.Input
+  readonly factor?: number
+  readonly max?: Duration.Input
+  readonly jitter?: Jitter
+}
+
 /**
  * Delays of `base · factorⁿ` with jitter, without an end: 100 ms, 2, full.
  *
  * `max` (30 seconds) caps a delay before its jitter and, but for what `additive` adds, after it too. Throws a
  * `RangeError` that names the field.
  */
-export const exponential = (
-  options: {
-    readonly base?: Duration.Input
-    readonly factor?: number
-    readonly max?: Duration.Input
-    readonly jitter?: Jitter
-  } = {}
-): Schedule.Schedule<Duration.Duration> => {
+export const exponential = (options: Backoff = {}): Schedule.Schedule<Duration.Duration> => {
   const base = within("base", millis(options.base ?? 100), 0)
   const factor = within("factor", options.factor ?? 2, 1)
   const max = within("max", millis(options.max ?? "30 seconds"), 0)

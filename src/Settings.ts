@@ -11,7 +11,6 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import type { Options } from "./Interlock.ts"
-import * as Retry from "./Retry.ts"
 import * as SecurityPolicy from "./SecurityPolicy.ts"
 
 /** One name: what it means, what holds without it, and what it sets. */
@@ -40,6 +39,8 @@ const setting = <A>(
 
 const positive = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThan(0)), name)
 const natural = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), name)
+const atLeastOne = (name: string) =>
+  Config.schema(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(1)), name)
 const share = (name: string) =>
   Config.schema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })), name)
 const duration = (name: string): Config.Config<Duration.Duration> =>
@@ -84,8 +85,22 @@ export const settings: ReadonlyArray<Setting> = [
     defaults: { deadline }
   })),
   setting("RETRIES", natural, "3", "after the first attempt", (retries) => ({
-    defaults: { retry: Retry.make({ retries }) }
+    defaults: { retry: { retries } }
   })),
+  setting("RETRY_BASE", duration, "100 millis", "the first delay between attempts", (base) => ({
+    backoff: { base }
+  })),
+  setting("RETRY_FACTOR", atLeastOne, "2", "by which each further delay is longer", (factor) => ({
+    backoff: { factor }
+  })),
+  setting("RETRY_MAX", duration, "30 seconds", "no delay is longer", (max) => ({ backoff: { max } })),
+  setting(
+    "RETRY_JITTER",
+    (name) => Config.Literals(["full", "none"], name),
+    "full",
+    "what chance does to a delay",
+    (jitter) => ({ backoff: { jitter } })
+  ),
   setting("RESULT_BYTES", positive, "1048576", "larger results are cut by `execute`", (resultBytes) => ({
     defaults: { resultBytes }
   })),
@@ -163,6 +178,12 @@ export const settings: ReadonlyArray<Setting> = [
   })),
   setting("BREAKER_OPEN_FOR", duration, "60 seconds", "until the first probe", (openFor) => ({
     breaker: { openFor }
+  })),
+  setting("BREAKER_GROWTH", atLeastOne, "1", "by which each further opening is longer", (growth) => ({
+    breaker: { growth }
+  })),
+  setting("BREAKER_MAX_OPEN_FOR", duration, "1 hour", "no opening is longer", (maxOpenFor) => ({
+    breaker: { maxOpenFor }
   })),
   setting("BREAKER_PROBES", positive, "1", "at once while half open", (probes) => ({ breaker: { probes } })),
   setting("BREAKER_SUCCESSES", positive, "1", "in a row that close it", (successThreshold) => ({

@@ -3,8 +3,18 @@ import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
-import { CircuitBreaker, Health, Interlock, SecurityPolicy, ToolExecutor } from "effect-interlock"
+import {
+  CircuitBreaker,
+  Defaults,
+  Health,
+  Interlock,
+  Retry,
+  SecurityPolicy,
+  Telemetry,
+  ToolExecutor
+} from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
 
 const Kit = Toolkit.make(Tool.make("ping", { success: Schema.String }))
@@ -25,6 +35,36 @@ describe("the complete set", () => {
           dead.layer,
           Interlock.layer({ breaker: CircuitBreaker.layerMemory({ trip: CircuitBreaker.consecutive(1) }) })
         )
+      )
+    )
+  )
+
+  it.effect("traces and measures nothing where telemetry is none", () =>
+    Effect.gen(function* () {
+      yield* ping
+      const metrics = yield* Metric.snapshot
+      assert.deepStrictEqual(
+        metrics.filter(({ id }) => id.startsWith("interlock.") || id.startsWith("gen_ai.")),
+        []
+      )
+    }).pipe(
+      Effect.provide(Layer.merge(dead.layer, Interlock.layer({ telemetry: Telemetry.layerNoop }))),
+      Effect.provideService(Metric.MetricRegistry, new Map())
+    )
+  )
+
+  it.effect("builds delays and retries apart: what configuration counts, code may space", () =>
+    Effect.gen(function* () {
+      const { retry } = yield* Defaults.CurrentDefaults
+      assert.strictEqual(retry.retries, 7)
+      const next = yield* Retry.driver(retry)
+      assert.strictEqual(yield* next(0, { _tag: "HandlerDefect" }), 5000)
+    }).pipe(
+      Effect.provide(
+        Interlock.layer({
+          backoff: { base: "5 seconds", jitter: "none" },
+          defaults: { retry: { retries: 7 } }
+        })
       )
     )
   )

@@ -17,7 +17,6 @@ import {
   Interlock,
   Permissions,
   Principal,
-  Retry,
   SecurityPolicy,
   Settings,
   ToolAnnotations,
@@ -60,8 +59,22 @@ const samples: Readonly<Record<string, Sample>> = {
   RETRIES: {
     text: "7",
     json: 7,
-    options: { defaults: { retry: Retry.make({ retries: 7 }) } },
+    options: { defaults: { retry: { retries: 7 } } },
     invalid: aNatural
+  },
+  RETRY_BASE: {
+    text: "2 seconds",
+    options: { backoff: { base: Duration.seconds(2) } },
+    invalid: aDuration
+  },
+  RETRY_FACTOR: { text: "3", json: 3, options: { backoff: { factor: 3 } }, invalid: ["x", "0.5"] },
+  RETRY_MAX: { text: "9 seconds", options: { backoff: { max: Duration.seconds(9) } }, invalid: aDuration },
+  RETRY_JITTER: { text: "none", options: { backoff: { jitter: "none" } }, invalid: ["some"] },
+  BREAKER_GROWTH: { text: "2", json: 2, options: { breaker: { growth: 2 } }, invalid: ["x", "0.5"] },
+  BREAKER_MAX_OPEN_FOR: {
+    text: "5 minutes",
+    options: { breaker: { maxOpenFor: Duration.minutes(5) } },
+    invalid: aDuration
   },
   RESULT_BYTES: { text: "10", json: 10, options: { defaults: { resultBytes: 10 } }, invalid: aCount },
   CONCURRENCY: { text: "3", json: 3, options: { defaults: { concurrency: 3 } }, invalid: aCount },

@@ -29,7 +29,7 @@ import * as Verdict from "../Verdict.ts"
 
 /** The complete set, deterministic: retries after 100, 200, 400 ms without jitter, nothing traced. */
 export const layer = (options: Interlock.Options = {}): Layer.Layer<Interlock.Services> =>
-  Layer.merge(Interlock.layer(Settings.merge({ defaults: { retry: steady } }, options)), Telemetry.layerNoop)
+  Interlock.layer(Settings.merge({ defaults: { retry: steady }, telemetry: Telemetry.layerNoop }, options))
 
 const steady = Retry.make({ schedule: Schedule.exponential("100 millis") })
 
