@@ -46,6 +46,9 @@ export interface Options {
 
 export const makeMemory = (options: Options = {}): Approvals["Service"] => {
   const maxUndecided = options.maxUndecided ?? 20
+  if (!(Number.isInteger(maxUndecided) && maxUndecided >= 0)) {
+    throw new RangeError(`Approvals: maxUndecided must be an integer of at least 0, got ${maxUndecided}`)
+  }
   const expiresAfter = Duration.toMillis(Duration.fromInputUnsafe(options.expiresAfter ?? "15 minutes"))
   // Per principal, question → when it expires; insertion order is expiry order.
   const undecided = new Map<string, Map<string, number>>()

@@ -216,7 +216,11 @@ export const make: (
             Stream.fromIterable([...circuits].flatMap(([tool, circuit]) => (circuit === key ? [tool] : [])))
           )
         )
-      ).pipe(Stream.mapEffect(get))
+      ).pipe(
+        // Publishing wakes a waiting reader at once: its work must not happen inside the call.
+        Stream.tap(() => Effect.yieldNow),
+        Stream.mapEffect(get)
+      )
     }
   }
 )

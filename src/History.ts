@@ -193,7 +193,8 @@ export const make: (
           tools: new Map(Array.from(tools, ([tool, counts]) => [tool, counts.tally()]))
         }
       }),
-      changes: Stream.fromPubSub(changed),
+      // Publishing wakes a waiting reader at once: its work must not happen inside the call.
+      changes: Stream.tap(Stream.fromPubSub(changed), () => Effect.yieldNow),
       clear: Effect.sync(() => {
         for (const [tool, counts] of tools) {
           if (counts.inFlight === 0) tools.delete(tool)

@@ -66,7 +66,7 @@ export class Fallback extends Context.Service<Fallback, FallbackSource>()(
 /** Labels that limits, lists and switches select by. */
 export class Tags extends Context.Service<Tags, ReadonlyArray<string>>()("interlock/ToolAnnotations/Tags") {}
 
-/** The name at the place the tool comes from; `x__y` is `y` of `x` without it. Globs match both names. */
+/** The name at the place the tool comes from; without it, what follows the first and the last `__`. Globs match them all. */
 export class UpstreamName extends Context.Service<UpstreamName, string>()(
   "interlock/ToolAnnotations/UpstreamName"
 ) {}
@@ -136,6 +136,7 @@ export const read = (tool: Tool.Any): ToolFacts => {
 
 const namesOf = (name: string, upstream: string | undefined): ReadonlyArray<string> => {
   if (upstream !== undefined) return [name, upstream]
-  const separator = name.indexOf("__")
-  return separator > 0 ? [name, name.slice(separator + 2)] : [name]
+  // Who put the name together is not known: a prefix may have separators of its own, and so may the name.
+  const separators = [name.indexOf("__"), name.lastIndexOf("__")].filter((index) => index > 0)
+  return [...new Set([name, ...separators.map((index) => name.slice(index + 2))])]
 }

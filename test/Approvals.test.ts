@@ -27,6 +27,12 @@ const ledger = (options?: Approvals.Options) => {
 }
 
 describe("asking", () => {
+  it("is refused a bound that bounds nothing", () => {
+    for (const maxUndecided of [Number.NaN, -1, 1.5]) {
+      assert.throws(() => ledger({ maxUndecided }), /maxUndecided must be an integer of at least 0/)
+    }
+  })
+
   it("takes 20 undecided questions of a principal, and says when there is room for another", () => {
     const { ask } = ledger()
     for (let i = 0; i < 20; i++) assert.strictEqual(ask(about({ callId: `c${i}` }), i * 1000), 0)

@@ -87,6 +87,12 @@ describe("globs", () => {
 
     it("gives a plain tool only its own name", () => {
       assert.deepStrictEqual(names(Tool.make("delete_repo")), ["delete_repo"])
+      assert.deepStrictEqual(names(Tool.make("a__b__delete_x")), [
+        "a__b__delete_x",
+        "b__delete_x",
+        "delete_x"
+      ])
+      assert.isTrue(Glob.matchesAny("delete_*", names(Tool.make("github___delete_y"))))
       assert.deepStrictEqual(names(Tool.make("__delete")), ["__delete"])
     })
   })
