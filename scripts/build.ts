@@ -40,7 +40,9 @@ export const build = (): void => {
   rmSync(packageDir, { recursive: true, force: true })
   mkdirSync(packageDir, { recursive: true })
   cpSync(join(root, "src"), join(packageDir, "src"), { recursive: true })
-  cpSync(join(root, "README.md"), join(packageDir, "README.md"))
+  for (const page of ["README.md", "LICENSE", "docs"]) {
+    cpSync(join(root, page), join(packageDir, page), { recursive: true })
+  }
   const manifest = publishedManifest(JSON.parse(readFileSync(join(root, "package.json"), "utf8")))
   writeFileSync(join(packageDir, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`)
   runTool("tsc", ["-p", "tsconfig.build.json"])
