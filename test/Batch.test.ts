@@ -434,6 +434,18 @@ describe("fail-fast", () => {
       })
   )
 
+  it.effect("makes its errors without stacks, and leaves those of others alone", () =>
+    Effect.gen(function* () {
+      const { executor } = yield* endings
+      const batch = yield* Batch.parallel(executor, [call("denied"), call("fine")], {
+        failFast: true,
+        concurrency: 1
+      })
+      for (const { error } of batch.results) assert.notMatch(String(error?.stack), /^\s+at /m)
+      assert.match(String(new Error("other").stack), /^\s+at /m)
+    })
+  )
+
   it.effect("names the first that stopped the batch, when several fail", () =>
     Effect.gen(function* () {
       const { executor } = yield* workers()

@@ -5,7 +5,18 @@ import * as ArgumentLimits from "./argumentLimits.ts"
 import type { Ended } from "./call.ts"
 
 export const toError = (ended: Ended, reason: ToolError["reason"]): ToolError =>
-  new ToolError({ callId: ended.record.callId, tool: ended.record.tool, reason })
+  errorOf({ callId: ended.record.callId, tool: ended.record.tool, reason })
+
+// A refusal is an answer and no bug: a stack would say nothing of its caller, and cost more than the rest of the call.
+export const errorOf = (fields: ConstructorParameters<typeof ToolError>[0]): ToolError => {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return new ToolError(fields)
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+}
 
 /** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes` or too deep to be written. */
 export const toResult = (ended: Ended, maxBytes: number): ToolResult => {

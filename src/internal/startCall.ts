@@ -6,10 +6,10 @@ import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
-import { ToolError, table } from "../ToolError.ts"
+import { type ToolError, table } from "../ToolError.ts"
 import type { ToolResult } from "../ToolResult.ts"
 import type { Request } from "./call.ts"
-import { toResult } from "./result.ts"
+import { errorOf, toResult } from "./result.ts"
 
 // Handlers that never suspend must not keep everyone else from running.
 export const startsPerTurn = 256
@@ -52,7 +52,7 @@ export const withoutRun = (
     callId,
     tool,
     status: table[reason._tag].status,
-    error: new ToolError({ callId, tool, reason }),
+    error: errorOf({ callId, tool, reason }),
     attempts: 0,
     queuedAt: now,
     completedAt: now,
