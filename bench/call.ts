@@ -12,7 +12,7 @@ import * as Naive from "./naive.ts"
 import { costs, inOneFiber, type Subject, table, verify } from "./support.ts"
 import { convert, executor, handlers, kit, params, services, usual } from "./tools.ts"
 
-const count = 10_000
+const count = 20_000
 const rounds = 9
 
 const subjects = Effect.gen(function* () {

@@ -56,36 +56,38 @@ export interface Cost {
 
 /**
  * Medians over interleaved rounds, so that whatever else the machine does meets
- * all subjects alike. Allocation is measured in rounds too small for a collection.
+ * all subjects alike. Allocation is measured in rounds too small for a
+ * collection, after those of time: forced collections make what follows slower.
  */
 export const costs = async (
   subjects: ReadonlyArray<Subject>,
   { count, rounds }: { readonly count: number; readonly rounds: number }
 ): Promise<ReadonlyArray<Cost>> => {
-  const micros = new Map(subjects.map((subject) => [subject, [] as Array<number>]))
-  const bytes = new Map(subjects.map((subject) => [subject, [] as Array<number>]))
-  for (let warmUp = 0; warmUp < 3; warmUp++) for (const subject of subjects) await subject.times(count)
-  for (let round = 0; round < rounds; round++) {
-    const first = round % subjects.length
-    for (const subject of [...subjects.slice(first), ...subjects.slice(0, first)]) {
-      collect()
-      const before = process.cpuUsage()
-      await subject.times(count)
-      const used = process.cpuUsage(before)
-      micros.get(subject)?.push((used.user + used.system) / count)
-
-      const few = 200
-      collect()
-      const heap = process.memoryUsage().heapUsed
-      await subject.times(few)
-      bytes.get(subject)?.push((process.memoryUsage().heapUsed - heap) / few)
+  const interleaved = async (measure: (subject: Subject) => Promise<number>) => {
+    const measured = new Map(subjects.map((subject) => [subject, [] as Array<number>]))
+    for (let round = 0; round < rounds; round++) {
+      const first = round % subjects.length
+      for (const subject of [...subjects.slice(first), ...subjects.slice(0, first)]) {
+        measured.get(subject)?.push(await measure(subject))
+      }
     }
+    return (subject: Subject) => median(measured.get(subject) ?? [])
   }
-  return subjects.map((subject) => ({
-    name: subject.name,
-    micros: median(micros.get(subject) ?? []),
-    bytes: median(bytes.get(subject) ?? [])
-  }))
+  for (const subject of subjects) await subject.times(count)
+  const micros = await interleaved(async (subject) => {
+    const before = process.cpuUsage()
+    await subject.times(count)
+    const { system, user } = process.cpuUsage(before)
+    return (user + system) / count
+  })
+  const few = 200
+  const bytes = await interleaved(async (subject) => {
+    collect()
+    const before = process.memoryUsage().heapUsed
+    await subject.times(few)
+    return (process.memoryUsage().heapUsed - before) / few
+  })
+  return subjects.map((subject) => ({ name: subject.name, micros: micros(subject), bytes: bytes(subject) }))
 }
 
 /** Does an effect so many times, one after the other, in one fiber. */
