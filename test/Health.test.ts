@@ -265,6 +265,27 @@ describe("Health", () => {
     )
   )
 
+  it.effect("streams every tool of a circuit that they share", () =>
+    withHealth(({ health, sink, breaker }) =>
+      Effect.gen(function* () {
+        call(sink, "success", { tool: "read", circuit: "store" })
+        call(sink, "success", { tool: "write", circuit: "store" })
+        const fiber = yield* health.changes.pipe(
+          Stream.map(({ tool, breaker }) => [tool, breaker.tag]),
+          Stream.take(2),
+          Stream.runCollect,
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* settle
+        yield* breaker.forceOpen("store", "maintenance")
+        assert.deepStrictEqual(yield* Fiber.join(fiber), [
+          ["read", "ForcedOpen"],
+          ["write", "ForcedOpen"]
+        ])
+      })
+    )
+  )
+
   it.effect("drops the oldest changes for a reader that lags", () =>
     withHealth(({ health, sink }) =>
       Effect.gen(function* () {

@@ -255,6 +255,8 @@ export const suite = (
           by("alice", { tenant: "b" }),
           by("b:x", { tenant: "a" }),
           by("x", { tenant: "a:b" }),
+          by("bc", { tenant: "a" }),
+          by("c", { tenant: "ab" }),
           by("\u00001:aalice"),
           by("__proto__"),
           by("constructor")
