@@ -831,11 +831,11 @@ describe("whatever the calls, their durations, their failures and the concurrenc
                     assert.strictEqual(how, "succeeded")
                     break
                   case "failure":
-                    assert.isTrue(how === "failed" && (n === stopper || optional[n] === true))
+                    assert.isTrue(how === "failed" && (stopper >= 0 || optional[n] === true))
                     break
                   case "cancelled":
-                    // A handler that had failed or succeeded can still be cancelled in its finalizer.
-                    assert.isTrue(stopper >= 0 && how !== undefined)
+                    // Whatever its handler came to, if it had begun: it may have been cancelled in its finalizer.
+                    assert.isAtLeast(stopper, 0)
                     break
                   case "skipped":
                     assert.isTrue(stopper >= 0 && !log.began.includes(n))
