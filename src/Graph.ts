@@ -74,12 +74,12 @@ export interface GraphNode extends Batch.Call {
 
 /** What is wrong with a graph; nothing of it has run. */
 export class GraphError extends Schema.TaggedError<GraphError>("interlock/GraphError")("GraphError", {
-  problem: Schema.Literals(["cycle", "unknown id", "repeated id"]),
+  problem: Schema.Literals(["cycle", "unknown id", "repeated id", "unreadable node"]),
   /** The ids concerned; for a cycle in its order. */
   ids: Schema.Array(Schema.String)
 }) {
   override get message(): string {
-    return `The graph has a ${this.problem}: ${this.ids.join(" → ")}`
+    return `The graph cannot run: ${[this.problem, this.ids.join(" → ")].filter((part) => part !== "").join(": ")}`
   }
 }
 
@@ -90,7 +90,7 @@ export const fromNodes = <T extends Tools>(
   options: Batch.Options = {}
 ): Effect.Effect<Batch.BatchResult, GraphError, Tool.HandlerServices<T[keyof T]>> =>
   Effect.suspend(() => {
-    const compiled = compile(nodes)
+    const compiled = read(nodes)
     return compiled instanceof GraphError ? Effect.fail(compiled) : Batch.run(executor, compiled, options)
   })
 
@@ -141,6 +141,15 @@ export const run = <T extends Tools, A>(
   })
 
 // --- Compilation -----------------------------------------------------------
+
+// What is no node, or throws while it is looked at, is an error of the graph like any other.
+const read = (nodes: ReadonlyArray<GraphNode>): ReadonlyArray<Node> | GraphError => {
+  try {
+    return compile(nodes)
+  } catch {
+    return new GraphError({ problem: "unreadable node", ids: [] })
+  }
+}
 
 const compile = (nodes: ReadonlyArray<GraphNode>): ReadonlyArray<Node> | GraphError => {
   const positions = new Map<string, number>()

@@ -290,6 +290,23 @@ describe("Graph.fromNodes", () => {
     })
   )
 
+  it.effect("refuses what is no node, or cannot be read as one", () =>
+    Effect.gen(function* () {
+      const throwing = {
+        ...node("b"),
+        params: Object.defineProperty({}, "x", {
+          enumerable: true,
+          get: () => {
+            throw new Error("no")
+          }
+        })
+      }
+      for (const bad of [null, throwing]) {
+        assert.deepStrictEqual(yield* refused([node("a"), bad as never]), ["unreadable node"])
+      }
+    })
+  )
+
   it.effect("takes ids, tools and keys that are names of Object's own", () =>
     Effect.gen(function* () {
       const { executor } = yield* workers()

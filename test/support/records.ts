@@ -73,6 +73,7 @@ export const call = (
   outcome: "success" | ReasonTag,
   options: {
     readonly tool?: string
+    readonly circuit?: string
     readonly took?: number
     readonly attempts?: number
     readonly status?: Status
