@@ -129,11 +129,22 @@ const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<voi
     call.retried = call.retried.slice(0, call.attempts - 1)
   }
   releaseSlot(call)
-  const recorded = Effect.sync(() => {
-    if (call.running.span !== undefined) kernel.telemetry.close(call.running.span, call)
+  const { span } = call.running
+  const record = Effect.sync(() => {
     call.release()
     kernel.recorder.sink.onEnd(call)
   })
+  // Who looks on must not cost the call its record.
+  const recorded =
+    span === undefined
+      ? record
+      : Effect.andThen(
+          Effect.catchCause(
+            Effect.sync(() => kernel.telemetry.close(span, call)),
+            ErrorReporter.report
+          ),
+          record
+        )
   // Only an interruption and a bug leave an admission unreported.
   return call.running.admission === undefined
     ? recorded

@@ -122,7 +122,6 @@ export const none: Policy = make({ retries: 0 })
 export interface Failed {
   readonly reason: Reason
   readonly class: ErrorClass
-  readonly attempt: number
   /** The tool is read-only or idempotent, or the call has an idempotency key. */
   readonly safeToRepeat: boolean
   /** The attempt may have taken effect: it timed out, or its connection was lost. */

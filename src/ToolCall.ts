@@ -40,7 +40,7 @@ export interface Overrides {
   readonly id?: string
   readonly timeout?: Duration.Input
   readonly retries?: number
-  /** A duration from now, or a point in time as milliseconds since the epoch in `ToolCall`. */
+  /** From now; `ToolCall`, which may have travelled, says a point in time instead. */
   readonly deadline?: Duration.Input
   readonly requireConfirmation?: boolean
   readonly idempotencyKey?: string

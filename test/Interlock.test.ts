@@ -1,14 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Tracer from "effect/Tracer"
 import {
   CircuitBreaker,
   Defaults,
   Health,
+  History,
   Interlock,
   Retry,
   SecurityPolicy,
@@ -50,6 +54,39 @@ describe("the complete set", () => {
     }).pipe(
       Effect.provide(Layer.merge(dead.layer, Interlock.layer({ telemetry: Telemetry.layerNoop }))),
       Effect.provideService(Metric.MetricRegistry, new Map())
+    )
+  )
+
+  it.effect("leaves a call its record where telemetry breaks", () =>
+    Effect.gen(function* () {
+      const result = yield* ping
+      assert.strictEqual(result.status, "failure")
+      const { all } = yield* Effect.flatMap(History.History, (history) => history.statistics)
+      assert.deepStrictEqual([all.ended, all.inFlight], [1, 0])
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          dead.layer,
+          Interlock.layer({
+            telemetry: Layer.succeed(Telemetry.Telemetry, {
+              open: (fiber) =>
+                fiber.getRef(Tracer.Tracer).span({
+                  name: "call",
+                  parent: Option.none(),
+                  annotations: Context.empty(),
+                  links: [],
+                  startTime: 0n,
+                  kind: "internal",
+                  root: true,
+                  sampled: true
+                }),
+              close: () => {
+                throw new Error("a bug of telemetry")
+              }
+            })
+          })
+        )
+      )
     )
   )
 

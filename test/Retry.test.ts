@@ -155,7 +155,6 @@ it("retries what the table and the class allow, and what is unknown only where r
   const failed = {
     reason,
     class: "Retryable",
-    attempt: 1,
     safeToRepeat: true,
     outcomeUnknown: false
   } as const

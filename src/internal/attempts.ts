@@ -55,7 +55,6 @@ export const attempts = Effect.fnUntraced(function* (
     const again = Retry.retryable({
       reason,
       class: classOf(reason),
-      attempt: call.attempts,
       safeToRepeat: tool.repeatable || call.running.request.idempotencyKey !== undefined,
       outcomeUnknown
     })
