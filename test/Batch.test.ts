@@ -342,11 +342,16 @@ describe("one bad call", () => {
 describe("a bug of governance itself", () => {
   it.effect("at the end of one call is that call's, and the batch has all its results", () =>
     Effect.gen(function* () {
-      const bug = Layer.succeed(Telemetry.Telemetry, {
-        open: () => Tracer.externalSpan({ spanId: "s", traceId: "t" }) as never,
-        close: (_, { callId }) => {
-          if (callId === "c1") throw new Error("no collector")
-        }
+      const bug = Layer.succeed(CallRecord.CallRecorder, {
+        sink: {
+          onStart: () => {},
+          onChange: () => {},
+          onEnd: ({ callId }) => {
+            if (callId === "c1") throw new Error("no room for the record")
+          }
+        },
+        add: () => Effect.void,
+        records: Stream.empty
       })
       const { executor } = yield* workers({}, bug)
       const calls = range(3).map((n) => work(n))
@@ -358,6 +363,23 @@ describe("a bug of governance itself", () => {
         results.map(({ status }) => status),
         ["success", "failure", "success"]
       )
+    })
+  )
+
+  it.effect("that only looks on changes nothing", () =>
+    Effect.gen(function* () {
+      const bug = Layer.succeed(Telemetry.Telemetry, {
+        open: () => Tracer.externalSpan({ spanId: "s", traceId: "t" }) as never,
+        close: () => {
+          throw new Error("no collector")
+        }
+      })
+      const { executor } = yield* workers({}, bug)
+      const batch = yield* Batch.parallel(
+        executor,
+        range(3).map((n) => work(n))
+      )
+      assert.deepStrictEqual(statuses(batch), ["success", "success", "success"])
     })
   )
 })
