@@ -1,97 +1,143 @@
-/**
- * What humans were asked.
- *
- * A call that needs a human ends as `pending_confirmation` and is noted here,
- * so that nobody can flood the humans: a principal has at most 20 undecided
- * questions. In Effect's own approval protocol a client owns the conversation,
- * and an approval in it proves nothing; there the note is what a call redeems:
- * the same principal, call id, tool and arguments that were asked about, once,
- * before it expires. A note stands for `confirm` only; that *another* principal
- * approved can't be seen from a conversation.
- */
+/** (the module doc is written with the module) */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
+import type { Actor } from "./Principal.ts"
+import type { View } from "./Redaction.ts"
+import type { Finding } from "./Screening.ts"
+import type { Copied } from "./Taint.ts"
+import type { RiskLevel } from "./ToolAnnotations.ts"
+import type { Reason } from "./ToolError.ts"
+import type * as Verdict from "./Verdict.ts"
 
-/** One question to a human: about exactly this call. */
-export interface Question {
-  readonly principal: string
-  readonly tenant: string | undefined
+export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
+export type Invalid = Extract<Reason, { readonly _tag: "ApprovalInvalid" }>
+
+/** The call as it stands now: what a grant must fit. */
+export interface Subject {
   readonly callId: string
   readonly tool: string
-  /** Keyed hash of the canonical arguments. */
-  readonly digest: string
-  /** Put in a conversation, by Effect's approval protocol: a call redeems no other kind. */
-  readonly inConversation: boolean
+  readonly principal: string
+  readonly tenant: string | undefined
+  /** Keyed hash of the canonical raw arguments, by the keyring's key of this id. */
+  readonly argumentsHash: (keyId: string) => string | undefined
+  readonly toolDigest: string
+  /** Digest of the policy rules that match the tool. */
+  readonly policyDigest: string
+}
+
+/** A question to a human about exactly one call. */
+export interface Question extends Subject {
+  /** `confirm`: the human on whose behalf the call is made; `approve`: another principal. */
+  readonly by: "confirm" | "approve"
+  readonly actor: Actor | undefined
+  readonly run: string | undefined
+  readonly session: string | undefined
+  readonly why: ReadonlyArray<Verdict.Reason>
+  readonly risk: RiskLevel
+  /** The arguments as a human may see them. */
+  readonly view: View
+  /** Arguments that were copied from the output of an untrusted tool. */
+  readonly copied: ReadonlyArray<Copied>
+  /** What screening flagged. */
+  readonly findings: ReadonlyArray<Finding>
+  /** JSON of the raw arguments: kept sealed, wiped when the request is decided against, used or expired. */
+  readonly argumentsJson: string
+  /** The request whose arguments a human has edited into these, and who did. */
+  readonly replaces?: { readonly request: string; readonly editor: string } | undefined
+}
+
+export type State = "pending" | "granted" | "rejected" | "used" | "expired" | "revoked" | "replaced"
+
+/** A request as anyone who may decide sees it. Times in milliseconds since the epoch. */
+export interface Request extends Omit<Question, "argumentsHash" | "argumentsJson"> {
+  /** From the secure random; never used again. */
+  readonly id: string
+  readonly state: State
+  readonly createdAt: number
+  readonly expiresAt: number
+  readonly decidedBy: string | undefined
+  readonly decidedAt: number | undefined
+  /** What whoever rejected or revoked it said. */
+  readonly reason: string | undefined
+}
+
+export type Asked =
+  | { readonly _tag: "Pending"; readonly request: Request }
+  /** Decided at once: by a terminal, or in a test. */
+  | { readonly _tag: "Granted"; readonly request: Request }
+  | { readonly _tag: "Rejected"; readonly request: Request }
+  /** Too many undecided requests of the principal; milliseconds until there is room. */
+  | { readonly _tag: "Full"; readonly retryAfter: number }
+
+export type Redeemed =
+  | { readonly _tag: "Granted"; readonly request: Request }
+  /** Nothing was ever asked about this call. */
+  | { readonly _tag: "Nothing" }
+  | { readonly _tag: "Pending"; readonly request: Request }
+  | { readonly _tag: "Rejected"; readonly request: Request }
+  | { readonly _tag: "Invalid"; readonly reason: Invalid }
+
+/** Why a decision was not taken. */
+export class ApprovalError extends Schema.TaggedError<ApprovalError>("interlock/ApprovalError")(
+  "ApprovalError",
+  {
+    reason: Schema.Literals(["not_found", "not_pending", "expired", "not_allowed"]),
+    message: Schema.String
+  }
+) {}
+
+export interface Selection {
+  readonly state?: State
+  readonly principal?: string
+  readonly tenant?: string
+  readonly tool?: string
+  readonly run?: string
+  readonly callId?: string
 }
 
 export class Approvals extends Context.Service<
   Approvals,
   {
-    /** Notes a question. Milliseconds until there is room again when the principal has too many, else 0. */
-    readonly ask: (question: Question, now: number) => Effect.Effect<number>
-    /** Whether exactly this was asked and not yet used; uses it. */
-    readonly redeem: (question: Question, now: number) => Effect.Effect<boolean>
+    // What the pipeline asks.
+    /** Puts a question, or finds it already put. */
+    readonly ask: (question: Question, now: number) => Effect.Effect<Asked, Unavailable>
+    /** What redeeming would come to. Changes nothing. */
+    readonly peek: (
+      subject: Subject,
+      token: string | undefined,
+      now: number
+    ) => Effect.Effect<Redeemed, Unavailable>
+    /** Uses the grant that fits the call, once: the token's where there is one, else the one held for this very call. */
+    readonly redeem: (
+      subject: Subject,
+      token: string | undefined,
+      now: number
+    ) => Effect.Effect<Redeemed, Unavailable>
+    /** Waits until a request is no longer pending. */
+    readonly decided: (id: string) => Effect.Effect<void, Unavailable>
+    /** The raw arguments of a request that is pending or granted. */
+    readonly open: (
+      id: string
+    ) => Effect.Effect<
+      { readonly request: Request; readonly argumentsJson: string },
+      ApprovalError | Unavailable
+    >
+
+    // What humans do: always on behalf of the calling fiber's principal.
+    /** Grants a request and gives the signed token that lets the call run once. */
+    readonly grant: (
+      id: string
+    ) => Effect.Effect<{ readonly request: Request; readonly token: string }, ApprovalError | Unavailable>
+    readonly reject: (id: string, reason?: string) => Effect.Effect<Request, ApprovalError | Unavailable>
+    /** Takes back a grant that was not used, or a request that nobody has decided. */
+    readonly revoke: (id: string, reason?: string) => Effect.Effect<Request, ApprovalError | Unavailable>
+    /** Marks a pending request as replaced by one with edited arguments. */
+    readonly replace: (id: string) => Effect.Effect<Request, ApprovalError | Unavailable>
+    readonly get: (id: string) => Effect.Effect<Request | undefined, Unavailable>
+    readonly list: (selection?: Selection) => Effect.Effect<ReadonlyArray<Request>, Unavailable>
+    /** Requests as they are made and change. */
+    readonly changes: Stream.Stream<Request>
   }
 >()("interlock/Approvals") {}
-
-export interface Options {
-  /** Undecided questions per principal; 20. */
-  readonly maxUndecided?: number | undefined
-  /** How long a question stands; 15 minutes. */
-  readonly expiresAfter?: Duration.Input | undefined
-}
-
-export const makeMemory = (options: Options = {}): Approvals["Service"] => {
-  const maxUndecided = options.maxUndecided ?? 20
-  if (!(Number.isInteger(maxUndecided) && maxUndecided >= 0)) {
-    throw new RangeError(`Approvals: maxUndecided must be an integer of at least 0, got ${maxUndecided}`)
-  }
-  const expiresAfter = Duration.toMillis(Duration.fromInputUnsafe(options.expiresAfter ?? "15 minutes"))
-  // Per principal, question → when it expires; insertion order is expiry order.
-  const undecided = new Map<string, Map<string, number>>()
-  const expire = (asker: string, now: number): Map<string, number> | undefined => {
-    const questions = undecided.get(asker)
-    if (questions === undefined) return undefined
-    for (const [question, expiresAt] of questions) {
-      if (expiresAt > now) break
-      questions.delete(question)
-    }
-    if (questions.size > 0) return questions
-    undecided.delete(asker)
-    return undefined
-  }
-  let nextSweep = 0
-  const sweep = (now: number) => {
-    if (now < nextSweep) return
-    nextSweep = now + expiresAfter
-    for (const asker of [...undecided.keys()]) expire(asker, now)
-  }
-  return {
-    ask: (question, now) => {
-      sweep(now)
-      const asker = askerOf(question)
-      const questions = expire(asker, now) ?? new Map<string, number>()
-      const key = keyOf(question)
-      questions.delete(key)
-      if (questions.size >= maxUndecided) {
-        const [oldest] = questions.values()
-        return Exit.succeed(Math.max(1, (oldest ?? now) - now))
-      }
-      questions.set(key, now + expiresAfter)
-      undecided.set(asker, questions)
-      return Exit.succeed(0)
-    },
-    redeem: (question, now) => Exit.succeed(expire(askerOf(question), now)?.delete(keyOf(question)) ?? false)
-  }
-}
-
-/** In this process. */
-export const layerMemory = (options?: Options): Layer.Layer<Approvals> =>
-  Layer.sync(Approvals, () => makeMemory(options))
-
-const askerOf = (question: Question): string => JSON.stringify([question.tenant, question.principal])
-const keyOf = (question: Question): string =>
-  JSON.stringify([question.inConversation, question.callId, question.tool, question.digest])

@@ -22,7 +22,9 @@ import * as Stream from "effect/Stream"
 import type { ArgumentsView } from "./internal/argumentsView.ts"
 import * as Sliding from "./internal/sliding.ts"
 import type { Actor } from "./Principal.ts"
+import type { Amounts } from "./ToolAnnotations.ts"
 import type { ErrorClass, ReasonTag, Status } from "./ToolError.ts"
+import type * as Verdict from "./Verdict.ts"
 
 /** How a call came in. */
 export type Door = "run" | "execute" | "toolkit" | "guard" | "mcp" | "batch"
@@ -38,10 +40,49 @@ export interface Retried {
   readonly delay: number
 }
 
+/** The stages of a call, in their order. */
+export const stages = [
+  "find",
+  "kill_switch",
+  "permissions",
+  "policy",
+  "rate_limit",
+  "size",
+  "policy_raw",
+  "decode",
+  "policy_decoded",
+  "screening",
+  "idempotency",
+  "cache",
+  "loops",
+  "taint",
+  "confirmation",
+  "bulkhead",
+  "audit",
+  "circuit",
+  "budget",
+  "handler",
+  "encode"
+] as const
+export type Stage = (typeof stages)[number]
+
+/** What a stage said of a call, where that was not simply yes. */
+export interface StageVerdict {
+  readonly stage: Stage
+  readonly verdict: "confirm" | "approve" | "deny" | "flag"
+  readonly reasons: ReadonlyArray<Verdict.Reason>
+  /** A policy in shadow said so: recorded, not enforced. */
+  readonly shadow?: true
+}
+
 export interface CallRecord {
   readonly callId: string
   /** The call whose fallback this is. */
   readonly parentId: string | undefined
+  /** The run it is part of, the run's session, and the caller's number for it in the run. */
+  readonly run: string | undefined
+  readonly session: string | undefined
+  readonly step: string | undefined
   /** `unknownTool` for a name that no tool has. */
   readonly tool: string
   /** The key of the circuit the tool's attempts run in. */
@@ -55,6 +96,17 @@ export interface CallRecord {
   readonly reason: ReasonTag | undefined
   readonly code: string | undefined
   readonly class: ErrorClass | undefined
+  /** The stage that ended it; `undefined` where all of them let it through, and while it lives. */
+  readonly stage: Stage | undefined
+  /** What stages said other than yes; those before `stage` that are not here let it through. */
+  readonly verdicts: ReadonlyArray<StageVerdict>
+  /** Digests of the tool's definition, and of the rules that match it; `undefined` for a name that no tool has. */
+  readonly toolDigest: string | undefined
+  readonly policyDigest: string | undefined
+  /** The approval that let it through. */
+  readonly approval: string | undefined
+  /** Where its value came from, when not from a run of its own. */
+  readonly answeredFrom: "cache" | "idempotency" | undefined
   /** How often the handler was started; 0 says that it was never reached. */
   readonly attempts: number
   readonly retried: ReadonlyArray<Retried>
@@ -64,8 +116,10 @@ export interface CallRecord {
   readonly completedAt: number | undefined
   /** The handler went on after its interruption. */
   readonly abandoned: boolean
-  /** Millionths of a dollar, estimated. */
-  readonly cost: number | undefined
+  /** What it cost, by unit, settled or else the bound; `usd` in millionths. */
+  readonly cost: Amounts | undefined
+  /** The state of the tool's circuit as its last attempt met it. */
+  readonly breaker: "closed" | "half_open" | "open" | undefined
   readonly arguments: ArgumentsView
   readonly traceId: string | undefined
   readonly spanId: string | undefined
@@ -86,6 +140,9 @@ export const latency = (record: CallRecord): number | undefined =>
 export const toJson = (record: CallRecord): Record<string, unknown> => ({
   callId: record.callId,
   parentId: record.parentId,
+  run: record.run,
+  session: record.session,
+  step: record.step,
   tool: record.tool,
   circuit: record.circuit,
   door: record.door,
@@ -96,6 +153,12 @@ export const toJson = (record: CallRecord): Record<string, unknown> => ({
   reason: record.reason,
   code: record.code,
   class: record.class,
+  stage: record.stage,
+  verdicts: record.verdicts,
+  toolDigest: record.toolDigest,
+  policyDigest: record.policyDigest,
+  approval: record.approval,
+  answeredFrom: record.answeredFrom,
   attempts: record.attempts,
   retried: record.retried,
   queuedAt: record.queuedAt,
@@ -103,6 +166,7 @@ export const toJson = (record: CallRecord): Record<string, unknown> => ({
   completedAt: record.completedAt,
   abandoned: record.abandoned,
   cost: record.cost,
+  breaker: record.breaker,
   arguments: record.arguments.toJSON(),
   traceId: record.traceId,
   spanId: record.spanId,

@@ -41,10 +41,51 @@ export class Classify extends Context.Service<Classify, (error: unknown) => Clas
   "interlock/ToolAnnotations/Classify"
 ) {}
 
-/** An upper bound of what one attempt costs, in millionths of a dollar, or a function of the decoded parameters. */
-export class Cost extends Context.Service<Cost, number | ((params: unknown) => number)>()(
+/** Whole amounts by unit; `usd` is counted in millionths. */
+export type Amounts = Readonly<Record<string, number>>
+
+/** An upper bound of what one attempt costs: a number is millionths of a dollar, and a function sees the decoded parameters. */
+export class Cost extends Context.Service<Cost, number | Amounts | ((params: unknown) => number | Amounts)>()(
   "interlock/ToolAnnotations/Cost"
 ) {}
+
+/** Whether what the tool returns may be believed: the output of an untrusted one taints the run it is part of. */
+export class Trust extends Context.Service<Trust, "trusted" | "untrusted">()(
+  "interlock/ToolAnnotations/Trust"
+) {}
+
+/** Whether a call spends money; without it, the capability `financial` says so. */
+export class Spends extends Context.Service<Spends, boolean>()("interlock/ToolAnnotations/Spends") {}
+
+/**
+ * Whether data can leave by a call: in a message, a request, even in the address of a page that is only read. Without
+ * it, `Tool.OpenWorld` and the capabilities `network_access` and `external_api` say so.
+ */
+export class SendsData extends Context.Service<SendsData, boolean>()("interlock/ToolAnnotations/SendsData") {}
+
+/** How results may be kept and given again. */
+export interface CacheOptions {
+  /** How long a result stands; 1 hour. */
+  readonly ttl?: Duration.Input
+  /** Who shares results: nobody else (`principal`, the default) or everyone of the tenant. */
+  readonly within?: "principal" | "tenant"
+}
+
+/** The result depends on nothing but the arguments and whoever asks: it may be given again without a run. */
+export class Cache extends Context.Service<Cache, CacheOptions>()("interlock/ToolAnnotations/Cache") {}
+
+/**
+ * What a repeated call with the same idempotency key comes to when whoever ran it first died before its outcome was
+ * recorded: run it again, ask a human, or end as `unknown`. Default: `retry` for tools that are read-only or
+ * idempotent, else `unknown`.
+ */
+export class AfterCrash extends Context.Service<AfterCrash, "retry" | "ask" | "unknown">()(
+  "interlock/ToolAnnotations/AfterCrash"
+) {}
+
+/** How much harm a wrong call can do, for whoever is asked about it; worked out from the other annotations without it. */
+export type RiskLevel = "low" | "medium" | "high" | "critical"
+export class Risk extends Context.Service<Risk, RiskLevel>()("interlock/ToolAnnotations/Risk") {}
 
 /** Whether a batch can do without the tool's result; a call may say otherwise. */
 export class Importance extends Context.Service<Importance, "critical" | "optional">()(
@@ -57,6 +98,8 @@ export type FallbackSource =
   | { readonly value: unknown }
   /** Another tool of the same executor, called anew through the whole pipeline. */
   | { readonly tool: string; readonly params?: (params: unknown) => unknown }
+  /** The last success of the same tool for the same tenant, principal and arguments, if it is no older than this. */
+  | { readonly lastGood: Duration.Input }
 
 /** What answers, marked `degraded`, when the tool is unavailable or fails. */
 export class Fallback extends Context.Service<Fallback, FallbackSource>()(
@@ -95,6 +138,15 @@ export class Circuit extends Context.Service<Circuit, string | false>()(
 /** Marks a string field whose whole value is a host or a URL: `Schema.String.annotate(ToolAnnotations.host)`. */
 export const host = { "interlock/host": true } as const
 
+/** Marks a field that no record, log or message may show: `Schema.String.annotate(ToolAnnotations.sensitive)`. */
+export const sensitive = { "interlock/sensitive": true } as const
+
+/** What screening refuses in a string field, where elsewhere it only flags it. */
+export type Screen = "sql" | "script" | "html" | "path"
+
+/** Marks a string field whose value is screened: `Schema.String.annotate(ToolAnnotations.screened("sql", "html"))`. */
+export const screened = (...screens: ReadonlyArray<Screen>) => ({ "interlock/screened": screens }) as const
+
 /** Everything a tool says that governance reads, in one plain value. */
 export interface ToolFacts {
   readonly name: string
@@ -108,6 +160,10 @@ export interface ToolFacts {
   readonly destructive: boolean | undefined
   readonly idempotent: boolean | undefined
   readonly openWorld: boolean | undefined
+  readonly trust: "trusted" | "untrusted" | undefined
+  readonly spends: boolean | undefined
+  readonly sendsData: boolean | undefined
+  readonly risk: RiskLevel
   readonly importance: "critical" | "optional" | undefined
   readonly bulkhead: BulkheadOptions | undefined
   readonly tool: Tool.Any
@@ -128,10 +184,34 @@ export const read = (tool: Tool.Any): ToolFacts => {
     destructive: get(Tool.Destructive),
     idempotent: get(Tool.Idempotent),
     openWorld: get(Tool.OpenWorld),
+    trust: get(Trust),
+    spends: get(Spends) ?? declares(get(Capabilities), ["financial"]),
+    sendsData:
+      get(SendsData) ??
+      (get(Tool.OpenWorld) || declares(get(Capabilities), ["network_access", "external_api"]) || undefined),
+    risk: get(Risk) ?? riskOf(tool),
     importance: get(Importance),
     bulkhead: get(Bulkhead),
     tool
   }
+}
+
+/** Yes where one of them is declared; what is not declared is unknown. */
+const declares = (
+  declared: ReadonlyArray<Capability> | undefined,
+  wanted: ReadonlyArray<Capability>
+): true | undefined => (declared?.some((capability) => wanted.includes(capability)) ? true : undefined)
+
+// The worst that is declared; a tool that declares nothing is no better than one that writes.
+const riskOf = (tool: Tool.Any): RiskLevel => {
+  const get = <I, S>(key: Context.Key<I, S>): S | undefined =>
+    Context.getOrUndefined(tool.annotations as Context.Context<never>, key)
+  const capabilities = get(Capabilities)
+  const has = (...wanted: ReadonlyArray<Capability>) => declares(capabilities, wanted) === true
+  if (has("execute_code") || (get(Spends) ?? has("financial"))) return "critical"
+  if (get(Tool.Destructive) === true || has("delete_data")) return "high"
+  if (get(Tool.Readonly) === true && !has("pii_access") && get(SendsData) !== true) return "low"
+  return "medium"
 }
 
 const namesOf = (name: string, upstream: string | undefined): ReadonlyArray<string> => {

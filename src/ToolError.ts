@@ -69,13 +69,84 @@ export const ArgumentsRefused = Schema.TaggedStruct("ArgumentsRefused", {
 /** The arguments do not fit the tool's schema; every problem is listed. */
 export const InvalidParams = Schema.TaggedStruct("InvalidParams", { issues: Schema.Array(Issue) })
 
+/** Screening found in the arguments what must not reach a tool. */
+export const ArgumentsScreened = Schema.TaggedStruct("ArgumentsScreened", {
+  findings: Schema.Array(Schema.Struct({ rule: Schema.String, path: Schema.String, message: Schema.String }))
+})
+
+/** Somebody has stopped the tool, its tag, its tenant, its principal, or everything. */
+export const Killed = Schema.TaggedStruct("Killed", {
+  scope: Schema.Literals(["all", "tool", "tag", "tenant", "principal"]),
+  why: Schema.String,
+  /** Milliseconds since the epoch; absent where it stands until it is lifted. */
+  until: Schema.optionalKey(Schema.Finite)
+})
+
+/** A run driven by a model goes in circles: first it is told so, then it is stopped. */
+export const LoopDetected = Schema.TaggedStruct("LoopDetected", {
+  kind: Schema.Literals(["repeat", "ping_pong", "error_storm"]),
+  /** The run is over: none of its calls is let through any more. */
+  stopped: Schema.Boolean,
+  message: Schema.String
+})
+
+/** An idempotency key was used before for other arguments. */
+export const IdempotencyConflict = Schema.TaggedStruct("IdempotencyConflict", { key: Schema.String })
+
+/** Whoever ran this call before died before its outcome was recorded: nobody knows whether it happened. */
+export const OutcomeUnknown = Schema.TaggedStruct("OutcomeUnknown", { callId: Schema.String })
+
 /** A human must decide first. Nothing has run and nothing was charged. */
 export const PendingConfirmation = Schema.TaggedStruct("PendingConfirmation", {
   callId: Schema.String,
+  /** The request that a human decides; what `Approvals` knows it by. */
+  request: Schema.String,
+  /** Milliseconds since the epoch. */
+  expiresAt: Schema.Finite,
   /** `confirm`: the person on whose behalf the call is made; `approve`: another principal. */
   by: Schema.Literals(["confirm", "approve"]),
   tool: Schema.String,
   why: Schema.Array(Schema.String)
+})
+
+/** A human has said no. */
+export const ApprovalRejected = Schema.TaggedStruct("ApprovalRejected", {
+  request: Schema.String,
+  message: Schema.String
+})
+
+/** What the call brought as an approval is none for this call, or none any more. */
+export const ApprovalInvalid = Schema.TaggedStruct("ApprovalInvalid", {
+  why: Schema.Literals([
+    "malformed",
+    "forged",
+    "another_deployment",
+    "expired",
+    "used",
+    "revoked",
+    "not_granted",
+    "another_call",
+    "another_tool",
+    "another_principal",
+    "other_arguments",
+    "tool_changed",
+    "policy_changed"
+  ])
+})
+
+/** A budget is spent, or what is left does not cover the most that an attempt may cost. */
+export const BudgetExceeded = Schema.TaggedStruct("BudgetExceeded", {
+  /** The limit, as it is named. */
+  limit: Schema.String,
+  /** `usd` is counted in millionths. */
+  unit: Schema.String,
+  /** Until the limit's window ends; absent for limits without one. */
+  retryAfter: Schema.optionalKey(RetryAfter)
+})
+
+/** A store that the call may not do without does not answer. */
+export const Unavailable = Schema.TaggedStruct("Unavailable", {
+  concern: Schema.Literals(["approvals", "audit", "budget", "cache", "idempotency", "kill_switch"])
 })
 
 /** The bulkhead and its queue are full. */
@@ -127,7 +198,16 @@ export const Reason = Schema.Union([
   RateLimited,
   ArgumentsRefused,
   InvalidParams,
+  ArgumentsScreened,
+  Killed,
+  LoopDetected,
+  IdempotencyConflict,
+  OutcomeUnknown,
   PendingConfirmation,
+  ApprovalRejected,
+  ApprovalInvalid,
+  BudgetExceeded,
+  Unavailable,
   Overloaded,
   CircuitOpen,
   TimedOut,
@@ -151,14 +231,19 @@ export const Status = Schema.Literals([
   "timeout",
   "circuit_open",
   "pending_confirmation",
+  "rejected",
   "permission_denied",
   "policy_denied",
   "rate_limited",
+  "budget_exceeded",
   "overloaded",
   "invalid_params",
   "not_found",
   "cancelled",
-  "skipped"
+  "skipped",
+  "killed",
+  "unavailable",
+  "unknown"
 ])
 export type Status = typeof Status.Type
 
@@ -191,9 +276,18 @@ export const table: { readonly [Tag in ReasonTag]: Row } = {
   RateLimited: row("rate_limited", "RATE_LIMITED", 429, "Overload"),
   ArgumentsRefused: row("invalid_params", "ARGUMENTS_REFUSED", 413, "Caller"),
   InvalidParams: row("invalid_params", "INVALID_PARAMS", 422, "Caller"),
+  ArgumentsScreened: row("policy_denied", "ARGUMENTS_SCREENED", 422, "Policy"),
+  Killed: row("killed", "KILLED", 503, "Policy"),
+  LoopDetected: row("policy_denied", "LOOP_DETECTED", 429, "Policy"),
+  IdempotencyConflict: row("invalid_params", "IDEMPOTENCY_CONFLICT", 409, "Caller"),
+  OutcomeUnknown: row("unknown", "OUTCOME_UNKNOWN", 409, "Caller"),
   PendingConfirmation: row("pending_confirmation", "PENDING_CONFIRMATION", 202, "Policy", {
     failFast: false
   }),
+  ApprovalRejected: row("rejected", "APPROVAL_REJECTED", 403, "Policy"),
+  ApprovalInvalid: row("rejected", "APPROVAL_INVALID", 403, "Policy"),
+  BudgetExceeded: row("budget_exceeded", "BUDGET_EXCEEDED", 402, "Policy"),
+  Unavailable: row("unavailable", "UNAVAILABLE", 503, "Overload"),
   Overloaded: row("overloaded", "OVERLOADED", 503, "Overload", { fallback: true }),
   CircuitOpen: row("circuit_open", "CIRCUIT_OPEN", 503, "Overload", { fallback: true }),
   TimedOut: row("timeout", "TIMED_OUT", 504, "Retryable", {
@@ -287,6 +381,28 @@ export const messageOf = (reason: Reason): string => {
       return reason.by === "confirm"
         ? "The person on whose behalf this call is made must confirm it first; it has not run."
         : "Another person must approve this call first; it has not run."
+    case "ArgumentsScreened":
+      return reason.findings.map((finding) => finding.message).join(" ")
+    case "Killed":
+      return `An operator has stopped this: ${reason.why}.`
+    case "LoopDetected":
+      return reason.message
+    case "IdempotencyConflict":
+      return "This idempotency key was used before with other arguments; use a new key for a new effect."
+    case "OutcomeUnknown":
+      return "The call was begun before and its outcome was never recorded; whether it took effect is unknown."
+    case "ApprovalRejected":
+      return reason.message === ""
+        ? "A person has rejected this call."
+        : `A person has rejected this call: ${reason.message}`
+    case "ApprovalInvalid":
+      return `The approval does not let this call run: ${whyInvalid[reason.why]}.`
+    case "BudgetExceeded":
+      return reason.retryAfter === undefined
+        ? `The budget "${reason.limit}" does not cover this call.`
+        : `The budget "${reason.limit}" does not cover this call; it starts anew in ${seconds(reason.retryAfter)}.`
+    case "Unavailable":
+      return "A store that governs this call does not answer, so the call was not run; try again later."
     case "Overloaded":
       return "Too many calls are running or waiting; try again later."
     case "CircuitOpen":
@@ -308,6 +424,22 @@ export const messageOf = (reason: Reason): string => {
     case "HandlerDefect":
       return "The tool failed because of a bug."
   }
+}
+
+const whyInvalid: { readonly [Why in (typeof ApprovalInvalid.Type)["why"]]: string } = {
+  malformed: "it is no approval",
+  forged: "its signature is not right",
+  another_deployment: "it was given elsewhere",
+  expired: "it has expired",
+  used: "it was used before",
+  revoked: "it was taken back",
+  not_granted: "nobody has granted it",
+  another_call: "it was given to another call",
+  another_tool: "it was given to another tool",
+  another_principal: "it was given to somebody else",
+  other_arguments: "it was given to other arguments",
+  tool_changed: "the tool has changed since",
+  policy_changed: "the policy has changed since"
 }
 
 const seconds = (duration: Duration.Duration): string => {

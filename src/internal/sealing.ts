@@ -1,0 +1,78 @@
+/**
+ * Sealing and signing with a keyring: what is kept to be read later by those
+ * who have the key, and what proves who made it. Synchronous, so that it can be
+ * done wherever it is needed.
+ */
+import { hmac } from "@noble/hashes/hmac.js"
+import { sha256 } from "@noble/hashes/sha2.js"
+import { utf8ToBytes } from "@noble/hashes/utils.js"
+import * as Aead from "effect/crypto/Aead"
+import { timingSafeEqual } from "effect/crypto/Mac"
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
+import type { Keyring, Purpose } from "../Keyring.ts"
+
+// Random nonces of 24 bytes never meet; the algorithm's code is Effect's own and waits for nothing.
+const { implementation, nonceLength } = Aead.xchacha20Poly1305
+const cipher = implementation as Aead.Implementation
+
+/** Encrypts text; `context` must be given again to open it. Base64url: the nonce, then the sealed bytes. */
+export const sealWith = (key: Uint8Array, text: string, context: string): string => {
+  const nonce = randomBytesUnsafe(nonceLength)
+  const sealed = cipher.encrypt(key, nonce, utf8ToBytes(text), utf8ToBytes(context))
+  return toBase64Url(concat(nonce, sealed))
+}
+
+/** `undefined` where the key or the context is another, or anything was changed. */
+export const openWith = (key: Uint8Array, sealed: string, context: string): string | undefined => {
+  const bytes = fromBase64Url(sealed)
+  if (bytes === undefined || bytes.length < nonceLength + 16) return undefined
+  const nonce = bytes.subarray(0, nonceLength)
+  const opened = cipher.decrypt(key, nonce, bytes.subarray(nonceLength), utf8ToBytes(context))
+  return opened === undefined ? undefined : new TextDecoder().decode(opened)
+}
+
+/** Seals with the keyring's active key, whose id is the first part. */
+export const seal = (keyring: Keyring["Service"], purpose: Purpose, text: string, context: string): string =>
+  `${keyring.active}.${sealWith(keyring.key(purpose), text, `${purpose}/${context}`)}`
+
+/** Opens with whichever key of the ring sealed it. */
+export const open = (
+  keyring: Keyring["Service"],
+  purpose: Purpose,
+  sealed: string,
+  context: string
+): string | undefined => {
+  const dot = sealed.indexOf(".")
+  const key = dot < 0 ? undefined : keyring.key(purpose, sealed.slice(0, dot))
+  return key === undefined ? undefined : openWith(key, sealed.slice(dot + 1), `${purpose}/${context}`)
+}
+
+/** HMAC-SHA-256 as base64url. */
+export const mac = (key: Uint8Array, text: string): string =>
+  toBase64Url(hmac(sha256, key, utf8ToBytes(text)))
+
+/** Whether two macs are the same, in time that does not tell where they differ. */
+export const sameMac = (a: string, b: string): boolean => timingSafeEqual(utf8ToBytes(a), utf8ToBytes(b))
+
+const concat = (a: Uint8Array, b: Uint8Array): Uint8Array => {
+  const joined = new Uint8Array(a.length + b.length)
+  joined.set(a)
+  joined.set(b, a.length)
+  return joined
+}
+
+export const toBase64Url = (bytes: Uint8Array): string => {
+  let binary = ""
+  for (let i = 0; i < bytes.length; i += 8192) {
+    binary += String.fromCharCode(...bytes.subarray(i, i + 8192))
+  }
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")
+}
+
+export const fromBase64Url = (text: string): Uint8Array | undefined => {
+  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return undefined
+  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"))
+  const bytes = Uint8Array.from(binary, (character) => character.charCodeAt(0))
+  // One spelling per value, so that what was signed as text cannot be respelled.
+  return toBase64Url(bytes) === text ? bytes : undefined
+}
