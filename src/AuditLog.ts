@@ -1,8 +1,21 @@
 /** (the module doc is written with the module) */
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { CallRecord } from "./CallRecord.ts"
+import type { AuditStore, StoredLine } from "./internal/auditStore.ts"
+import type { Keyring } from "./Keyring.ts"
+import type { Redaction } from "./Redaction.ts"
 import type { Reason } from "./ToolError.ts"
+
+export {
+  type AuditStore,
+  type AuditStoreError,
+  type ReadRange,
+  type StoredLine,
+  storeError
+} from "./internal/auditStore.ts"
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
@@ -35,3 +48,40 @@ export class AuditLog extends Context.Service<
     readonly append: (event: Event) => Effect.Effect<void, Unavailable>
   }
 >()("interlock/AuditLog") {}
+
+/** Where records go when they leave the log. */
+export interface Archive {
+  /** Keeps lines; they leave the log when this has succeeded. After a crash the same lines may come again. */
+  readonly add: (lines: ReadonlyArray<StoredLine>) => Effect.Effect<void, unknown>
+  /** Deletes what is older than a time, in milliseconds since the epoch. */
+  readonly removeBefore: (time: number) => Effect.Effect<void, unknown>
+}
+
+export interface Options {
+  /**
+   * What becomes of a call whose intent cannot be written. Default: tools annotated destructive are refused, the
+   * others run.
+   */
+  readonly whenUnavailable?: "refuse" | "run" | undefined
+  /** Records kept in memory while the store does not answer; 10,000. */
+  readonly maxWaiting?: number | undefined
+  /** How long the store is left alone after a failure; 1 second. */
+  readonly retryAfter?: Duration.Input | undefined
+  /** How long one write may take; 5 seconds. */
+  readonly writeTimeout?: Duration.Input | undefined
+  /** Records between two signed heads that are made durable; 1,000. */
+  readonly checkpointEvery?: number | undefined
+  /** When the keys of identities and arguments are destroyed; 30 days. */
+  readonly anonymiseAfter?: Duration.Input | undefined
+  /** When records go to the archive, where there is one; 90 days. */
+  readonly archiveAfter?: Duration.Input | undefined
+  /** When records are deleted; 365 days. */
+  readonly deleteAfter?: Duration.Input | undefined
+  readonly archive?: Archive | undefined
+}
+
+/** An audit log over a store. */
+export const make = (
+  _store: AuditStore,
+  _options: Options = {}
+): Effect.Effect<AuditLog["Service"], never, Keyring | Redaction | Scope.Scope> => Effect.die("not built yet")
