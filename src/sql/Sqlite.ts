@@ -17,7 +17,7 @@
  * - Values are `null`, numbers, bigints, strings and bytes. Booleans are stored as
  *   0 and 1, dates as ISO 8601, `undefined` as `NULL`. Integers beyond 2^53 are
  *   read only under `SqlClient.SafeIntegers`, as bigints.
- * - Node up to 24 prints an `ExperimentalWarning` when `node:sqlite` is loaded.
+ * - Node 22 prints an `ExperimentalWarning` when `node:sqlite` is loaded; Node 26 does not.
  */
 
 import * as Fs from "node:fs"
