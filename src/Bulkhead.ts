@@ -36,6 +36,8 @@ export type Refusal = Extract<Reason, { readonly _tag: "Overloaded" }>
 export interface ToolBulkhead {
   /** Synchronous. Whoever gets a ticket must release it, even if it never waits. */
   readonly enter: () => Ticket | Refusal
+  /** Why `enter` would refuse now; changes nothing. */
+  readonly peek: () => Refusal | undefined
 }
 
 export class Bulkhead extends Context.Service<
@@ -71,7 +73,9 @@ const make = ({ maxConcurrent, maxQueue = 0 }: Options): Bulkhead["Service"] => 
   return {
     forTool: (tool) => {
       const gates = [gateOf(tool), executor].filter((gate) => gate !== undefined)
-      return gates.length === 0 ? undefined : { enter: () => enter(gates, totals) }
+      return gates.length === 0
+        ? undefined
+        : { enter: () => peek(gates) ?? new Entrant(gates, totals), peek: () => peek(gates) }
     },
     running: () => totals.running,
     queued: () => totals.queued
@@ -88,10 +92,10 @@ const refusals: { readonly [Scope in Refusal["scope"]]: Refusal } = {
   executor: { _tag: "Overloaded", scope: "executor" }
 }
 
-const enter = (gates: ReadonlyArray<Gate>, totals: Totals): Ticket | Refusal => {
+const peek = (gates: ReadonlyArray<Gate>): Refusal | undefined => {
   // Only the first gate without a free slot can refuse; those behind it are reached after waiting, if at all.
   const closed = gates.find((gate) => !gate.hasSlot())
-  return closed?.isFull() ? refusals[closed.scope] : new Entrant(gates, totals)
+  return closed?.isFull() ? refusals[closed.scope] : undefined
 }
 
 /** A number of slots, and the line for them. A slot that comes free goes to the line at once. */

@@ -69,7 +69,7 @@ export type Stage = (typeof stages)[number]
 /** What a stage said of a call, where that was not simply yes. */
 export interface StageVerdict {
   readonly stage: Stage
-  readonly verdict: "confirm" | "approve" | "deny" | "flag"
+  readonly verdict: "allow" | "confirm" | "approve" | "deny" | "flag"
   readonly reasons: ReadonlyArray<Verdict.Reason>
   /** A policy in shadow said so: recorded, not enforced. */
   readonly shadow?: true

@@ -43,6 +43,8 @@ export class CircuitBreaker extends Context.Service<
   {
     /** Leave to run, or why not. Acts when called; `now` is the calling fiber's clock. */
     readonly admit: (key: string, now: number) => Effect.Effect<Admission | Refusal>
+    /** Why `admit` would refuse now; `undefined` where it would not. Changes nothing. */
+    readonly peek: (key: string, now: number) => Effect.Effect<Refusal | undefined>
     /** What an admitted call came to. Acts when called, once per admission. */
     readonly report: (
       admission: Admission,
@@ -149,8 +151,13 @@ export const make = (
         if (typeof answer === "string") {
           return Exit.succeed({ key, generation: next.generation, probe: answer === "probe" })
         }
-        const { retryAfter, why } = answer
-        return Exit.succeed({ _tag: "CircuitOpen", key, why, retryAfter: Duration.millis(retryAfter) })
+        return Exit.succeed(refusal(key, answer))
+      },
+      peek: (key, now) => {
+        const entry = entries.get(key)
+        if (entry === undefined) return none
+        const [, answer] = Circuit.admit(Ref.getUnsafe(entry.state), now, entry.rules)
+        return typeof answer === "string" ? none : Exit.succeed(refusal(key, answer))
       },
       report: (admission, outcome, now, detail) => {
         const entry = entries.get(admission.key)
@@ -177,6 +184,13 @@ export const make = (
   })
 }
 
+const none: Effect.Effect<undefined> = Exit.succeed(undefined)
+
+const refusal = (
+  key: string,
+  { retryAfter, why }: { readonly retryAfter: number; readonly why: string }
+): Refusal => ({ _tag: "CircuitOpen", key, why, retryAfter: Duration.millis(retryAfter) })
+
 // --- Layers ----------------------------------------------------------------
 
 /** Circuits in this process. Throws a `RangeError` for an option that makes no sense. */
@@ -186,6 +200,7 @@ export const layerMemory = (options?: Options, overrides?: Overrides): Layer.Lay
 /** Circuits that are always closed and count nothing. */
 export const layerNoop: Layer.Layer<CircuitBreaker> = Layer.sync(CircuitBreaker, () => ({
   admit: (key) => Exit.succeed({ key, generation: 0, probe: false }),
+  peek: () => none,
   report: () => Exit.void,
   state: () => Exit.succeed(Circuit.unused),
   states: Exit.succeed(new Map()),

@@ -3,6 +3,7 @@
  * to repeat, to stop in time and to tell its log lines apart.
  */
 import * as Context from "effect/Context"
+import type { Amounts } from "./ToolAnnotations.ts"
 
 export interface CurrentCall {
   readonly callId: string
@@ -14,6 +15,8 @@ export interface CurrentCall {
   /** Milliseconds since the epoch by which the call must have ended. */
   readonly deadline: number | undefined
   readonly metadata: Readonly<Record<string, string>> | undefined
+  /** Tells what the attempt has really cost so far, by unit; millionths of a dollar for a number. Adds up. */
+  readonly spend: (amounts: number | Amounts) => void
   /** Aborts when the attempt is interrupted or timed out. */
   readonly signal: AbortSignal
 }

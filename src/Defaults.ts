@@ -17,6 +17,8 @@ export interface Defaults {
   readonly resultBytes: number
   /** Calls of a batch at once; 10. */
   readonly concurrency: number
+  /** How long a cached result stands; 1 hour. */
+  readonly cacheTtl: Duration.Input
 }
 
 export const defaults: Defaults = {
@@ -24,7 +26,8 @@ export const defaults: Defaults = {
   deadline: undefined,
   retry: Retry.make(),
   resultBytes: 1_048_576,
-  concurrency: 10
+  concurrency: 10,
+  cacheTtl: "1 hour"
 }
 
 /** The defaults an executor is made with. */

@@ -1,5 +1,5 @@
 /**
- * The whole of governance as layers: the complete in-process set, the same from
+ * The whole of governance as layers: the complete set, the same from
  * `Config`, and a guard for applications that cannot change.
  */
 import * as AiError from "effect/ai/AiError"
@@ -10,43 +10,70 @@ import type * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Approvals from "./Approvals.ts"
+import * as AuditLog from "./AuditLog.ts"
+import * as Budget from "./Budget.ts"
 import * as Bulkhead from "./Bulkhead.ts"
 import * as CallRecord from "./CallRecord.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import { CurrentDefaults, type Defaults, defaults } from "./Defaults.ts"
 import * as Health from "./Health.ts"
 import * as History from "./History.ts"
+import * as Idempotency from "./Idempotency.ts"
+import * as Audited from "./internal/audited.ts"
 import type { Ended } from "./internal/call.ts"
 import { denyWins } from "./internal/denyWins.ts"
 import { executionFailure, handlersOf, rawHandler } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
+import * as Keyring from "./Keyring.ts"
+import * as KillSwitch from "./KillSwitch.ts"
+import * as LoopDetector from "./LoopDetector.ts"
 import * as Permissions from "./Permissions.ts"
 import * as Pipeline from "./Pipeline.ts"
 import * as RateLimits from "./RateLimits.ts"
+import * as Redaction from "./Redaction.ts"
+import * as ResultCache from "./ResultCache.ts"
 import * as Retry from "./Retry.ts"
+import * as Screening from "./Screening.ts"
 import * as SecurityPolicy from "./SecurityPolicy.ts"
 import * as Settings from "./Settings.ts"
+import * as Taint from "./Taint.ts"
 import * as Telemetry from "./Telemetry.ts"
 import type { Tools } from "./ToolExecutor.ts"
 
 /** Everything that `layer` provides. */
 export type Services = Governance | Health.Health | History.History
 
-/** What each concern is told; whatever is absent has its default. */
+/** Another kind of a concern: in SQL, in a file, in a terminal. What it needs beside the keyring and redaction is the program's to provide. */
+type Another<Service> = Layer.Layer<Service, unknown, unknown>
+
+/** What each concern is told; whatever is absent has its default. Where a layer may be given, it takes the concern's place. */
 export interface Options {
+  /** The keys of the deployment; a random one that dies with the process. */
+  readonly keyring?: Keyring.Options | Another<Keyring.Keyring>
+  readonly redaction?: Redaction.Options
+  readonly killSwitch?: KillSwitch.Options | Another<KillSwitch.KillSwitch>
+  readonly permissions?: Permissions.Options
   readonly policy?: SecurityPolicy.Policy
   readonly rules?: ReadonlyArray<SecurityPolicy.Rule>
-  readonly permissions?: Permissions.Options
-  readonly approvals?: Approvals.Options
+  /** A policy to learn from before it is enforced. */
+  readonly shadow?: SecurityPolicy.Ruleset
   readonly rateLimits?: ReadonlyArray<RateLimits.Limit>
+  readonly screening?: Screening.Options
+  readonly idempotency?: Idempotency.MemoryOptions | Another<Idempotency.Idempotency>
+  readonly cache?: ResultCache.Options | Another<ResultCache.ResultCache>
+  readonly loops?: LoopDetector.Options
+  readonly taint?: Taint.Options
+  readonly approvals?: Approvals.MemoryOptions | Another<Approvals.Approvals>
   readonly bulkhead?: Bulkhead.Options
+  /** What is written down of every call; the last 10,000 in memory. */
+  readonly audit?: AuditLog.MemoryOptions | Another<AuditLog.AuditLog>
   /** Options, or a breaker of another kind: health reads it, so it cannot be replaced afterwards. */
   readonly breaker?: CircuitBreaker.Options | Layer.Layer<CircuitBreaker.CircuitBreaker>
+  readonly budget?: ReadonlyArray<Budget.Limit> | Another<Budget.Budget>
   readonly health?: Health.Options
   /** Spans and metrics by default; its sinks stay once added, so it cannot be replaced afterwards. */
   readonly telemetry?: Layer.Layer<Telemetry.Telemetry, never, CallRecord.CallRecorder>
@@ -56,19 +83,61 @@ export interface Options {
   readonly defaults?: Omit<Partial<Defaults>, "retry"> & { readonly retry?: Partial<Retry.Policy> }
 }
 
+/** What can go wrong when the layers among the options are built. */
+export type ErrorOf<O> = {
+  readonly [K in keyof O]: O[K] extends Layer.Layer<infer _, infer E, infer _R> ? E : never
+}[keyof O]
+
+/** What the layers among the options need, beside what `layer` has itself. */
+export type RequirementsOf<O> = Exclude<
+  {
+    readonly [K in keyof O]: O[K] extends Layer.Layer<infer _, infer _E, infer R> ? R : never
+  }[keyof O],
+  Keyring.Keyring | Redaction.Redaction | CallRecord.CallRecorder
+>
+
 /**
- * The complete in-process set. A layer of one concern merged after it replaces
- * that concern; the breaker, which health reads, and telemetry, which follows
- * every call from the start, are given as options instead.
+ * The complete set: in this process, but for the concerns that are given as
+ * layers. What people do to governance (grant, stop, set a policy, credit,
+ * declassify) leaves an event in the audit log.
+ *
+ * A layer of one concern merged after it replaces that concern; what people do
+ * to such a one leaves no event.
  */
-export const layer = (options: Options = {}): Layer.Layer<Services> => {
-  const recorder = CallRecord.layer
-  const breaker = isBreaker(options.breaker) ? options.breaker : CircuitBreaker.layerMemory(options.breaker)
+export const layer = <const O extends Options = Options>(
+  options: O = {} as O
+): Layer.Layer<Services, ErrorOf<O>, RequirementsOf<O>> => complete(options) as never
+
+// The types of the layers among the options are `layer`'s to say; here they are not known.
+const complete = (options: Options): Layer.Layer<Services> => {
+  const base = Layer.mergeAll(
+    CallRecord.layer,
+    either(options.keyring, (keys) => (keys === undefined ? Keyring.layerRandom : Keyring.layer(keys))),
+    Redaction.layer(options.redaction),
+    either(options.breaker, CircuitBreaker.layerMemory)
+  )
+  const { rules, shadow } = options
+  const actedOn = Layer.mergeAll(
+    SecurityPolicy.layer(options.policy, {
+      ...(rules === undefined ? {} : { rules }),
+      ...(shadow === undefined ? {} : { shadow })
+    }),
+    either(options.approvals, Approvals.layerMemory),
+    either(options.killSwitch, KillSwitch.layerMemory),
+    either(options.budget, Budget.layerMemory),
+    Taint.layer(options.taint)
+  )
   return Layer.mergeAll(
-    SecurityPolicy.layer(options.policy, options.rules === undefined ? {} : { rules: options.rules }),
+    Audited.layer.pipe(
+      Layer.provide(actedOn),
+      Layer.provideMerge(either(options.audit, AuditLog.layerMemory))
+    ),
     Permissions.layer(options.permissions),
-    Approvals.layerMemory(options.approvals),
     RateLimits.layerMemory(options.rateLimits),
+    Screening.layer(options.screening),
+    either(options.idempotency, Idempotency.layerMemory),
+    either(options.cache, ResultCache.layerMemory),
+    LoopDetector.layer(options.loops),
     Bulkhead.layer(options.bulkhead),
     Health.layer(options.health),
     History.layer(options.history),
@@ -78,18 +147,25 @@ export const layer = (options: Options = {}): Layer.Layer<Services> => {
       ...options.defaults,
       retry: Retry.make({ schedule: Retry.exponential(options.backoff), ...options.defaults?.retry })
     })
-  ).pipe(Layer.provideMerge(Layer.merge(recorder, breaker)))
+  ).pipe(Layer.provideMerge(base))
 }
 
-const isBreaker = (breaker: Options["breaker"]): breaker is Layer.Layer<CircuitBreaker.CircuitBreaker> =>
-  Layer.isLayer(breaker)
+const either = <Service, Given, R>(
+  given: Given | Another<Service>,
+  make: (options: Given) => Layer.Layer<Service, never, R>
+): Layer.Layer<Service, never, R> =>
+  Layer.isLayer(given) ? (given as Layer.Layer<Service>) : make(given as Given)
 
 /**
- * The complete in-process set from `Config`: the environment, a `.env` file or
- * JSON, by the names of `Settings`. What `options` gives wins.
+ * The complete set from `Config`: the environment, a `.env` file or JSON, by
+ * the names of `Settings`. What `options` gives wins.
  */
-export const layerConfig = (options: Options = {}): Layer.Layer<Services, Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Settings.config, (settings) => layer(Settings.merge(settings, options))))
+export const layerConfig = <const O extends Options = Options>(
+  options: O = {} as O
+): Layer.Layer<Services, ErrorOf<O> | Config.ConfigError, RequirementsOf<O>> =>
+  Layer.unwrap(
+    Effect.map(Settings.config, (settings) => complete(Settings.merge(settings, options)))
+  ) as never
 
 /**
  * Governs a toolkit's handlers in place: requires the raw ones and provides
@@ -112,10 +188,8 @@ export const guard = <T extends Tools>(
   Layer.effectContext(
     Effect.gen(function* () {
       const services = yield* Effect.context<Governance>()
-      const pipeline = yield* Pipeline.make(handlersOf(toolkit, services), {
-        hashKey: randomBytesUnsafe(32),
-        idPrefix: `guard_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
-      })
+      const idPrefix = `guard_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
+      const pipeline = Pipeline.make(handlersOf(toolkit, services), services, idPrefix)
       const governed = new Map<string, unknown>()
       for (const { facts } of pipeline.tools.values()) {
         const raw = services.mapUnsafe.get(facts.tool.id) as Tool.Handler<string> & Guarded

@@ -17,7 +17,6 @@ import { utf8ToBytes } from "@noble/hashes/utils.js"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
-import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -99,24 +98,36 @@ export const layer = (options: Options): Layer.Layer<Keyring> => Layer.sync(Keyr
 export const layerRandom: Layer.Layer<Keyring> = Layer.sync(Keyring, makeRandom)
 
 /**
- * The keyring from `Config`: `INTERLOCK_KEYS`, a list of `id:secret` in which
- * the first is the active one, and `INTERLOCK_DEPLOYMENT`.
+ * A keyring from `Config`: under the name a list of `id:secret` separated by
+ * commas, of which the first is the active one; the deployment's name is under
+ * `INTERLOCK_DEPLOYMENT`.
  */
-export const layerConfig: Layer.Layer<Keyring, Config.ConfigError> = Layer.effect(
-  Keyring,
-  Effect.gen(function* () {
-    const given = yield* Config.schema(Schema.Redacted(Schema.String), "INTERLOCK_KEYS")
-    const deployment = yield* Config.withDefault(
-      Config.schema(Schema.NonEmptyString, "INTERLOCK_DEPLOYMENT"),
-      "default"
-    )
-    const entries = Redacted.value(given).split(",")
-    const pairs = entries.map((entry) => {
-      const [id = "", ...secret] = entry.trim().split(":")
-      return [id, Redacted.make(secret.join(":"))] as const
-    })
-    return yield* Effect.sync(() =>
-      make({ deployment, active: pairs[0]?.[0] ?? "", keys: Object.fromEntries(pairs) })
-    )
-  })
+export const config = (name: string): Config.Config<Options> =>
+  Config.map(
+    Config.all([
+      Config.schema(Schema.Redacted(Keys), name),
+      Config.withDefault(Config.schema(Schema.NonEmptyString, "INTERLOCK_DEPLOYMENT"), "default")
+    ]),
+    ([given, deployment]) => {
+      const entries = Redacted.value(given).split(",").map(entryOf)
+      return {
+        deployment,
+        active: entries[0]?.id ?? "",
+        keys: Object.fromEntries(entries.map(({ id, secret }) => [id, Redacted.make(secret)]))
+      }
+    }
+  )
+
+const entryOf = (entry: string): { readonly id: string; readonly secret: string } => {
+  const colon = entry.indexOf(":")
+  return { id: entry.slice(0, colon).trim(), secret: entry.slice(colon + 1).trim() }
+}
+
+// Checked here, where the setting's name is known, and without showing any of it.
+const Keys = Schema.String.check(
+  Schema.makeFilter((text: string) =>
+    text.split(",").every((entry) => /^\s*[A-Za-z0-9_-]{1,64}\s*:.{32,}$/.test(entry))
+      ? undefined
+      : "must be a list of id:secret, each secret of at least 32 characters"
+  )
 )

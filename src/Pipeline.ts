@@ -2,12 +2,15 @@
  * The pipeline: what happens to one call, in one order, whatever the door.
  *
  *     deadline(
- *       find → deny by name and principal → rate limit → size limits
- *       → deny by raw arguments → decode → deny by decoded arguments
- *       → confirmation → bulkhead
- *       → retry( attempt limits → breaker( timeout( handler ) ) )
+ *       find → kill switch → deny by principal and name → rate limit → size limits
+ *       → deny by raw arguments → decode → deny by decoded arguments → screen
+ *       → idempotency and cache → loops and taint → confirmation → bulkhead → audit intent
+ *       → retry( attempt limits → breaker( budget reserve → timeout( handler ) → settle ) )
  *       → encode → fallback
- *     ) → one CallRecord
+ *     ) → one CallRecord → audit outcome, health, history, telemetry
+ *
+ * The list itself is `internal/stages.ts`; `evaluate` walks the same one and
+ * only looks.
  *
  * Precedence, said once: denial outranks validation, validation outranks
  * pending confirmation. The quota is looked at before decoding and charged
@@ -15,37 +18,28 @@
  * charged, pending ones are not.
  *
  * A call runs uninterruptibly except where it waits: for a slot, for its turn
- * under a limit, for the handler, between attempts. So whatever was taken is
- * known when an interruption is seen, and is given back in one place, `finish`.
+ * under a limit, for a human, for the handler, between attempts. So whatever
+ * was taken is known when an interruption is seen, and is given back in one
+ * place, `finish`.
  */
 import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
-import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
+import * as Exit from "effect/Exit"
+import type { Stage as StageName } from "./CallRecord.ts"
 import type { Defaults } from "./Defaults.ts"
-import * as ArgumentLimits from "./internal/argumentLimits.ts"
-import { ArgumentsView } from "./internal/argumentsView.ts"
-import { attempts, reportAttempt } from "./internal/attempts.ts"
-import {
-  admitted,
-  Call,
-  type Ended,
-  type Outcome,
-  type Refused,
-  type Request,
-  type Restore,
-  refuse,
-  type Stage,
-  withinDeadline
-} from "./internal/call.ts"
+import type { Evaluation, StageResult } from "./Evaluation.ts"
+import { keep, lastGood, settleKey } from "./internal/answers.ts"
+import { reportAttempt, reported, settleAttempt } from "./internal/attempts.ts"
+import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
+import { askInConversation } from "./internal/confirmation.ts"
+import { encodeParams } from "./internal/encodeParams.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
-import * as Questions from "./internal/questions.ts"
-import type { LimitedCall } from "./RateLimits.ts"
-import type { ToolRules } from "./SecurityPolicy.ts"
-import { classOf, table } from "./ToolError.ts"
-import * as Validation from "./Validation.ts"
+import { firstWithFallback, lastCharged, stages } from "./internal/stages.ts"
+import { refuse, type Step, toEffect } from "./internal/step.ts"
+import { classOf, messageOf, type Reason, table } from "./ToolError.ts"
 import * as Verdict from "./Verdict.ts"
 
 /** One executor's pipeline. */
@@ -55,28 +49,35 @@ export interface Pipeline {
   readonly tools: ReadonlyMap<string, CompiledTool>
   /** Runs a call. `onEnd` sees how it ended even when the caller was interrupted. */
   readonly run: (request: Request, onEnd?: (ended: Ended) => void) => Effect.Effect<Ended>
+  /** What every stage would say of a call. Runs nothing, charges nothing, creates nothing. */
+  readonly evaluate: (request: Request) => Effect.Effect<Evaluation>
   /** Whether a conversation is to ask its human about this call, whose arguments are decoded; if so, that is noted. */
   readonly asks: (
     tool: CompiledTool,
     params: unknown,
     context: Tool.NeedsApprovalContext
   ) => Effect.Effect<boolean>
+  /** For what an executor does beside its calls. */
+  readonly kernel: Kernel
 }
 
-export const make = Effect.fnUntraced(function* (
+export const make = (
   tools: ReadonlyArray<readonly [Tool.Any, Tool.Handler<string>]>,
-  options: { readonly hashKey: Uint8Array; readonly idPrefix: string }
-): Effect.fn.Return<Pipeline, never, Governance> {
-  const kernel = new Kernel(yield* Effect.context<Governance>(), options.hashKey, options.idPrefix)
+  services: Context.Context<Governance>,
+  idPrefix: string
+): Pipeline => {
+  const kernel = new Kernel(services, idPrefix)
   for (const [tool, handler] of tools) kernel.add(tool, handler)
   return {
     defaults: kernel.defaults,
     nextId: () => kernel.nextId(),
     tools: kernel.tools,
     run: (request, onEnd) => govern(kernel, request, onEnd),
-    asks: (tool, params, context) => Questions.asksInConversation(kernel, tool, params, context)
+    evaluate: (request) => Effect.map(look(kernel, request), ({ evaluation }) => evaluation),
+    asks: (tool, params, context) => asks(kernel, tool, params, context),
+    kernel
   }
-})
+}
 
 // --- One call --------------------------------------------------------------
 
@@ -88,36 +89,128 @@ const govern = (
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((fiber) => {
       const tool = kernel.tools.get(request.tool)
-      const call = new Call(kernel, request, tool, fiber)
+      const call = new Call(kernel, request, tool, fiber, restore)
+      openSpan(call)
       kernel.recorder.sink.onStart(call)
       const end = (outcome: Outcome): Effect.Effect<Ended> =>
-        Effect.map(finish(kernel, call, outcome), () => {
-          const ended: Ended = { record: call, ...outcome }
+        Effect.map(finish(call, outcome), () => {
+          const ended: Ended = { ...outcome, record: call }
           onEnd?.(ended)
           return ended
         })
-      return Effect.matchCauseEffect(stages(kernel, call, tool, fiber, restore), {
-        onSuccess: end,
-        onFailure: (cause) => {
-          const refusal = Cause.findErrorOption(cause)
-          if (Option.isSome(refusal)) return end(refusal.value)
-          // Interruption stays interruption.
-          if (Cause.hasInterrupts(cause)) {
-            return Effect.andThen(
-              end({ reason: { _tag: "Cancelled" } }),
-              Effect.failCause(cause as Cause.Cause<never>)
-            )
-          }
-          // A bug of a rule or of a port: the call has still ended, once.
-          return Effect.andThen(ErrorReporter.report(cause), end({ reason: { _tag: "HandlerDefect" } }))
+      return Effect.matchCauseEffect(
+        Effect.suspend(() => drive(call, tool, 0)),
+        {
+          onSuccess: end,
+          onFailure: (cause) =>
+            // Interruption stays interruption; a bug of a rule or of a port has still ended the call, once.
+            Cause.hasInterrupts(cause)
+              ? Effect.andThen(
+                  end({ reason: { _tag: "Cancelled" }, outcomeUnknown: call.attempts > 0 }),
+                  Effect.failCause(cause)
+                )
+              : Effect.andThen(
+                  ErrorReporter.report(cause),
+                  end({ reason: { _tag: "HandlerDefect" }, outcomeUnknown: call.attempts > 0 })
+                )
         }
-      })
+      )
     })
   )
 
-/** Gives back whatever the call holds, and records it. */
-const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<void> => {
+const openSpan = (call: Call): void => {
+  const { fiber, kernel, tool } = call.running
+  const span = kernel.telemetry.open(fiber, {
+    callId: call.callId,
+    tool: call.tool,
+    description: tool?.facts.description,
+    door: call.door
+  })
+  call.running.span = span
+  call.traceId = span?.traceId
+  call.spanId = span?.spanId
+}
+
+/** What can be refused before any stage. */
+const findTool = (call: Call, tool: CompiledTool | undefined): Reason | undefined => {
+  const { request } = call.running
+  if (request.refused !== undefined) return request.refused
+  if (tool === undefined) return { _tag: "ToolNotFound", tool: request.tool }
+  return call.left() <= 0 ? call.pastDeadline() : undefined
+}
+
+/** Runs the stages from one on: in a loop while they answer at once, as an effect where one waits. */
+const drive = (call: Call, tool: CompiledTool | undefined, from: number): Effect.Effect<Outcome> => {
+  const notFound = from === 0 ? findTool(call, tool) : undefined
+  if (tool === undefined || notFound !== undefined) {
+    call.stage = "find"
+    return Exit.succeed(refuse(notFound as Reason))
+  }
+  for (let index = from; index < stages.length; index++) {
+    const stage = stages[index] as (typeof stages)[number]
+    const steps = stage.enter(call, tool)
+    if (Effect.isEffect(steps)) {
+      return Effect.flatMap(steps as Effect.Effect<Step>, (step) => go(call, tool, index, step))
+    }
+    if (steps !== undefined) return go(call, tool, index, steps as Step)
+    if (call.running.killed !== undefined) return stop(call, tool, index, refuse(call.running.killed))
+  }
+  throw new Error("The last stage ends every call")
+}
+
+const go = (call: Call, tool: CompiledTool, index: number, step: Step): Effect.Effect<Outcome> => {
+  if (step === undefined) {
+    const { killed } = call.running
+    return killed === undefined
+      ? Effect.suspend(() => drive(call, tool, index + 1))
+      : stop(call, tool, index, refuse(killed))
+  }
+  if (step !== "again") return stop(call, tool, index, step)
+  startOver(call)
+  return Effect.suspend(() => drive(call, tool, 0))
+}
+
+/** The call ends here; its fallback may still answer for the tool. */
+const stop = (call: Call, tool: CompiledTool, index: number, outcome: Outcome): Effect.Effect<Outcome> => {
   const { reason } = outcome
+  if (reason === undefined) return Exit.succeed(outcome)
+  const stage = (stages[index] as (typeof stages)[number]).name
+  // The last stage has stages of its own, and has said which.
+  if (stage !== "handler") call.stage = stage
+  const { callLimits } = tool
+  const { quota } = call.running
+  const charge =
+    quota === "looked" && index <= lastCharged && callLimits !== undefined
+      ? callLimits.charge(limitedOf(call, tool), call.now())
+      : Exit.void
+  if (tool.fallback === undefined || index < firstWithFallback || !table[reason._tag].fallback) {
+    return Effect.as(charge, outcome)
+  }
+  return Effect.catchCause(orFallback(call, tool, outcome), (cause) =>
+    Cause.hasInterrupts(cause)
+      ? Effect.failCause(cause)
+      : // A bug on the way to the fallback leaves the failure as it was.
+        Effect.as(ErrorReporter.report(cause), outcome)
+  )
+}
+
+/** A human has decided meanwhile: everything is decided again, and nothing that was said before counts. */
+const startOver = (call: Call): void => {
+  const { running } = call
+  running.verdict = Verdict.allow
+  running.findings = []
+  running.copied = []
+  running.quota = running.quota === "looked" ? "none" : running.quota
+  call.verdicts = []
+}
+
+// --- The end of a call -----------------------------------------------------
+
+/** Gives back whatever the call holds, and records it. */
+const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
+  const { reason } = outcome
+  const { running } = call
+  const { kernel } = running
   const row = reason === undefined ? undefined : table[reason._tag]
   call.status = row === undefined ? "success" : "encoded" in outcome ? "degraded" : row.status
   call.reason = reason?._tag
@@ -129,219 +222,209 @@ const finish = (kernel: Kernel, call: Call, outcome: Outcome): Effect.Effect<voi
     call.retried = call.retried.slice(0, call.attempts - 1)
   }
   releaseSlot(call)
-  const { span } = call.running
-  const record = Effect.sync(() => {
+  running.leave?.()
+
+  // Only an interruption and a bug leave an admission unreported and an attempt unsettled.
+  const last: Array<Effect.Effect<void>> = []
+  const then = (effect: Effect.Effect<void> | undefined): void => {
+    if (effect !== undefined && !(Exit.isExit(effect) && Exit.isSuccess(effect))) last.push(effect)
+  }
+  if (running.admission !== undefined) then(reportAttempt(call, reason))
+  if (running.attempt !== undefined || running.reservation !== undefined) then(settleAttempt(call, false))
+  const settled = settleKey(call, outcome)
+  if (settled !== undefined) then(reported(settled))
+  for (const put of keep(call, outcome)) then(reported(put))
+  remember(call, outcome)
+  then(reported(kernel.audit.outcome(call, "encoded" in outcome ? outcome.encoded : undefined, call.now())))
+  const record = (): void => {
+    closeSpan(call)
     call.release()
     kernel.recorder.sink.onEnd(call)
-  })
-  // Who looks on must not cost the call its record.
-  const recorded =
-    span === undefined
-      ? record
-      : Effect.andThen(
-          Effect.catchCause(
-            Effect.sync(() => kernel.telemetry.close(span, call)),
-            ErrorReporter.report
-          ),
-          record
-        )
-  // Only an interruption and a bug leave an admission unreported.
-  return call.running.admission === undefined
-    ? recorded
-    : Effect.andThen(reportAttempt(kernel, call, reason), recorded)
+  }
+  if (last.length === 0) {
+    record()
+    return Exit.void
+  }
+  return Effect.andThen(
+    Effect.forEach(last, (effect) => Effect.catchCause(effect, ErrorReporter.report), { discard: true }),
+    Effect.sync(record)
+  )
+}
+
+/** What a run knows of its calls. */
+const remember = (call: Call, outcome: Outcome): void => {
+  const { kernel, raw, run, tool } = call.running
+  if (run === undefined || tool === undefined || call.attempts === 0) return
+  const { reason } = outcome
+  const output =
+    "encoded" in outcome ? outcome.encoded : reason?._tag === "ToolFailed" ? reason.failure : undefined
+  kernel.loops.ended(
+    run,
+    { tool: tool.facts.name, params: raw },
+    { ...(call.code === undefined ? {} : { code: call.code }), encoded: output }
+  )
+  if (output !== undefined) kernel.taint.ended(run, tool.facts, call.callId, output, call.now())
+}
+
+const closeSpan = (call: Call): void => {
+  const { fiber, kernel, span } = call.running
+  if (span === undefined) return
+  try {
+    kernel.telemetry.close(span, call)
+  } catch (defect) {
+    // Who looks on must not cost the call its record.
+    Effect.runForkWith(fiber.context)(ErrorReporter.report(Cause.die(defect)))
+  }
 }
 
 // A slot whose handler goes on stays taken until the handler has really ended.
 const releaseSlot = (call: Call): void => {
-  const { ticket } = call.running
+  const { abandoned, ticket } = call.running
   if (ticket === undefined) return
   call.running.ticket = undefined
-  const { abandoned } = call.running
   if (abandoned.length === 0) ticket.release()
   else Promise.allSettled(abandoned).then(ticket.release)
 }
 
-// --- The stages ------------------------------------------------------------
-
-const stages = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  call: Call,
-  tool: CompiledTool | undefined,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  restore: Restore
-): Effect.fn.Return<Outcome, Refused> {
-  const { caller, request } = call.running
-  if (request.refused !== undefined) return yield* refuse(request.refused)
-  if (tool === undefined) return yield* refuse({ _tag: "ToolNotFound", tool: request.tool })
-  if (call.left() <= 0) return yield* refuse(call.pastDeadline())
-
-  // (The kill switch belongs here.)
-
-  const rules = kernel.rulesOf(tool)
-  yield* allowedByName(kernel, call, tool, rules)
-
-  const { callLimits } = tool
-  const limited: LimitedCall = {
-    tool: tool.facts,
-    principal: caller,
-    params: request.params,
-    metadata: request.metadata
-  }
-  const takeQuota =
-    callLimits === undefined
-      ? Effect.void
-      : Effect.suspend(() => admitted(withinDeadline(call, restore, callLimits.take(limited, call.now()))))
-  // Where somebody may be asked the quota is only looked at here, and taken after the answer.
-  const mayAsk =
-    request.requireConfirmation === true ||
-    rules.byName._tag !== "Allow" ||
-    rules.byArguments !== undefined ||
-    tool.facts.tool.needsApproval !== undefined
-  if (!mayAsk) yield* takeQuota
-  else if (callLimits !== undefined) yield* admitted(callLimits.peek(limited, call.now()))
-
-  const decision = decide(kernel, call, tool, rules, restore)
-  const { params, verdict } = yield* mayAsk && callLimits !== undefined
-    ? Effect.tapError(decision, () => callLimits.charge(limited, call.now()))
-    : decision
-
-  // (Screening, idempotency, cache, loops and taint belong here.)
-
-  if (verdict._tag === "Confirm" || verdict._tag === "Approve") {
-    yield* Questions.askHuman(kernel, call, tool, verdict, params, restore)
-  }
-  if (mayAsk) yield* takeQuota
-
-  const answer = Effect.andThen(
-    enterBulkhead(call, tool, restore),
-    // (The audit intent and the budget belong here.)
-    attempts(kernel, call, tool, params, limited, fiber, restore)
-  )
-  return tool.fallback === undefined
-    ? yield* answer
-    : yield* Effect.catch(answer, (failed) =>
-        Effect.catchDefect(orFallback(kernel, call, tool, params, failed, restore), (defect) =>
-          // A bug on the way to the fallback leaves the failure as it was.
-          Effect.andThen(ErrorReporter.report(Cause.die(defect)), Effect.fail(failed))
-        )
-      )
-})
-
-/** Deny by name and principal: what needs no look at the arguments. */
-const allowedByName = (kernel: Kernel, call: Call, tool: CompiledTool, rules: ToolRules): Stage<void> =>
-  Effect.flatMap(kernel.permissions.check(call.running.caller, tool.facts), (access) => {
-    if (access._tag === "Refused") {
-      const { message, missing } = access
-      return refuse({ _tag: "PermissionDenied", message, missing })
-    }
-    return rules.byName._tag === "Deny" ? deny(rules.byName) : Effect.void
-  })
-
-const deny = (verdict: Extract<Verdict.Verdict, { _tag: "Deny" }>): Stage<never> =>
-  refuse({
-    _tag: "PolicyDenied",
-    rule: verdict.reasons.map((reason) => reason.rule).join(", "),
-    message: verdict.reasons.map((reason) => reason.message).join(" ")
-  })
-
-/** The arguments decoded, and what every rule together says of them: never a denial. */
-const decide = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  call: Call,
-  tool: CompiledTool,
-  rules: ToolRules,
-  restore: Restore
-): Effect.fn.Return<{ readonly params: unknown; readonly verdict: Verdict.Verdict }, Refused> {
-  const { caller, request } = call.running
-  const byArguments = (params: unknown) => rules.byArguments?.(params, caller) ?? Verdict.allow
-  let byRaw = Verdict.allow
-  let { params } = request
-  if (request.decoded !== true) {
-    const inspection = ArgumentLimits.inspect(params, rules.limits)
-    if (inspection._tag !== "Ok") {
-      call.arguments = ArgumentsView.refused(inspection.limit)
-      return yield* refuse(inspection)
-    }
-    call.arguments = new ArgumentsView(kernel.hashKey, tool.codec.names, params)
-    byRaw = byArguments(params)
-    if (byRaw._tag === "Deny") return yield* deny(byRaw)
-    params = yield* Effect.mapError(withinDeadline(call, restore, tool.codec.decode(params)), (error) =>
-      "reason" in error ? error : { reason: Validation.invalidParams(error) }
-    )
-  }
-  const verdict = Verdict.combineAll([
-    rules.byName,
-    byRaw,
-    byArguments(params),
-    request.requireConfirmation === true ? callersWish : Verdict.allow
-  ])
-  if (verdict._tag === "Deny") return yield* deny(verdict)
-  return {
-    params,
-    verdict: Verdict.combine(
-      verdict,
-      yield* withinDeadline(
-        call,
-        restore,
-        Questions.toolsOwn(tool, params, { toolCallId: call.callId, messages: [] })
-      )
-    )
-  }
-})
-
-const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
-
-// --- Bulkhead and fallback -------------------------------------------------
-
-const enterBulkhead = (call: Call, tool: CompiledTool, restore: Restore): Stage<void> =>
-  Effect.suspend(() => {
-    if (tool.bulkhead === undefined) return Effect.void
-    const ticket = tool.bulkhead.enter()
-    if ("_tag" in ticket) return refuse(ticket)
-    call.running.ticket = ticket
-    return ticket.wait === undefined ? Effect.void : withinDeadline(call, restore, ticket.wait)
-  })
+// --- Fallback --------------------------------------------------------------
 
 /** The tool's fallback where its own answer is missing; the failure as it was when that fails too. */
 const orFallback = Effect.fnUntraced(function* (
-  kernel: Kernel,
   call: Call,
   tool: CompiledTool,
-  params: unknown,
-  failed: Refused,
-  restore: Restore
-): Effect.fn.Return<Outcome, Refused> {
+  failed: Outcome
+): Effect.fn.Return<Outcome> {
   const { fallback } = tool
-  if (fallback === undefined || !table[failed.reason._tag].fallback) return yield* Effect.fail(failed)
+  if (fallback === undefined) return failed
   releaseSlot(call)
+  const { kernel, params, request, restore } = call.running
   let value: unknown
   if ("value" in fallback) {
     value = fallback.value
+  } else if ("lastGood" in fallback) {
+    const kept = yield* Effect.orElseSucceed(lastGood(call, tool), () => undefined)
+    if (kept === undefined) return failed
+    value = kept.value
   } else {
-    const { metadata, params: raw, parent } = call.running.request
-    const tools = new Set([...(parent?.tools ?? []), tool.facts.name])
-    if (tools.has(fallback.tool) || call.left() <= 0) return yield* Effect.fail(failed)
+    const tools = new Set([...(request.parent?.tools ?? []), tool.facts.name])
+    if (tools.has(fallback.tool) || call.left() <= 0) return failed
     const instead = yield* restore(
       govern(
         kernel,
         {
           door: call.door,
           tool: fallback.tool,
-          params: fallback.params === undefined ? raw : fallback.params(params),
-          deadline: call.running.deadline,
-          metadata,
+          params: fallback.params === undefined ? call.running.raw : fallback.params(params),
+          deadline: call.deadline,
+          metadata: request.metadata,
           parent: { callId: call.callId, tools }
         },
         undefined
       )
     )
-    if (!("encoded" in instead)) return yield* Effect.fail(failed)
+    if (!("encoded" in instead)) return failed
     value = instead.value
   }
   // A fallback answers in the tool's name: what the tool's schema refuses is no answer.
-  const encoded = yield* Effect.mapError(
-    withinDeadline(call, restore, tool.codec.encodeSuccess(value)),
-    () => failed
-  )
-  return { ...failed, value, encoded }
+  const encoded = yield* Effect.option(waiting(call, tool.codec.encodeSuccess(value)))
+  return encoded._tag === "None" ? failed : { ...failed, value, encoded: encoded.value }
+})
+
+// --- Looking ---------------------------------------------------------------
+
+interface Looked {
+  readonly call: Call
+  readonly evaluation: Evaluation
+}
+
+/** What every stage would say, each for itself: those that have what they need are asked, whatever others said. */
+const look = (kernel: Kernel, request: Request): Effect.Effect<Looked> =>
+  Effect.withFiber((fiber) => {
+    const tool = kernel.tools.get(request.tool)
+    const call = new Call(kernel, { id: "evaluation", ...request }, tool, fiber, (effect) => effect)
+    const results: Array<StageResult> = []
+    const refusedAt = new Set<StageName>()
+    const said = (stage: StageName, outcome: Outcome | undefined): void => {
+      const result = resultOf(call, stage, outcome)
+      if (result.verdict !== "allow" && result.verdict !== "flag") refusedAt.add(stage)
+      results.push(result)
+    }
+    const notFound = findTool(call, tool)
+    said("find", notFound === undefined ? undefined : refuse(notFound))
+    const ended = (): Looked => ({ call, evaluation: evaluationOf(call, results) })
+    if (tool === undefined || request.refused !== undefined) return Exit.succeed(ended())
+    return Effect.as(
+      Effect.forEach(
+        stages,
+        (stage) => {
+          if (stage.needs !== undefined && (refusedAt.has("size") || refusedAt.has(stage.needs))) {
+            results.push({ stage: stage.name, verdict: "not reached", reasons: [] })
+            return Exit.void
+          }
+          call.stage = undefined
+          return Effect.map(toEffect((stage.look ?? stage.enter)(call, tool)), (step) =>
+            said(call.stage ?? stage.name, step === "again" ? undefined : step)
+          )
+        },
+        { discard: true }
+      ),
+      undefined
+    ).pipe(Effect.map(ended))
+  })
+
+const resultOf = (call: Call, stage: StageName, outcome: Outcome | undefined): StageResult => {
+  if (outcome === undefined) {
+    const flags = call.verdicts.filter((verdict) => verdict.stage === stage && verdict.shadow !== true)
+    return flags.some((flag) => flag.verdict === "flag")
+      ? { stage, verdict: "flag", reasons: flags.flatMap((flag) => flag.reasons) }
+      : { stage, verdict: "allow", reasons: [] }
+  }
+  const { reason } = outcome
+  if (reason === undefined) return { stage, verdict: "answered", reasons: [] }
+  const { code } = table[reason._tag]
+  if (reason._tag === "PendingConfirmation") {
+    return { stage, verdict: reason.by, code, reasons: Verdict.reasonsOf(call.running.verdict) }
+  }
+  const rule = reason._tag === "PolicyDenied" ? reason.rule : code
+  return { stage, verdict: "deny", code, reasons: [{ rule, message: messageOf(reason) }] }
+}
+
+const evaluationOf = (call: Call, results: ReadonlyArray<StageResult>): Evaluation => {
+  const stopping = results.find(({ verdict }) => verdict !== "allow" && verdict !== "flag")
+  return {
+    tool: call.running.request.tool,
+    stages: results,
+    stopsAt: stopping?.stage,
+    outcome: stopping?.verdict ?? "allow",
+    code: stopping?.code,
+    toolDigest: call.toolDigest,
+    policyDigest: call.policyDigest,
+    shadow: call.verdicts.filter((verdict) => verdict.shadow === true)
+  }
+}
+
+/**
+ * Whether a conversation is to ask its human about a call that a model makes:
+ * what the pipeline would say of it. A call that would be refused anyway is not
+ * worth a question, and one that is granted already needs none.
+ */
+const asks = Effect.fnUntraced(function* (
+  kernel: Kernel,
+  tool: CompiledTool,
+  decoded: unknown,
+  context: Tool.NeedsApprovalContext
+): Effect.fn.Return<boolean> {
+  const raw = yield* encodeParams(tool, decoded)
+  const { call, evaluation } = yield* look(kernel, {
+    door: "toolkit",
+    tool: tool.facts.name,
+    id: context.toolCallId,
+    // Effect decodes less strictly, and does not look into arguments that only a raw JSON Schema describes.
+    ...(raw === undefined ? { params: decoded, decoded: true } : { params: raw }),
+    messages: context.messages
+  })
+  return evaluation.stopsAt === "confirmation" &&
+    (evaluation.outcome === "confirm" || evaluation.outcome === "approve")
+    ? yield* askInConversation(call, tool)
+    : false
 })

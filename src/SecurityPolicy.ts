@@ -10,7 +10,9 @@
  * 3. A domain that is denied, or not among the allowed ones, denies; so does a
  *    rule that says so, or that throws.
  * 4. `requireApproval`, a rule and the tool's own annotation may ask for approval.
- * 5. `requireConfirmation`, a rule and the tool's own annotation may ask for
+ * 5. A tool whose definition is not the pinned one is denied, or as
+ *    `changedTools` says.
+ * 6. `requireConfirmation`, a rule and the tool's own annotation may ask for
  *    confirmation; the glob asks for approval where the tool has the capability
  *    `financial` or `delete_data`. The annotation is taken as given.
  *
@@ -25,6 +27,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { type ArgumentLimits, defaults } from "./internal/argumentLimits.ts"
 import * as ArgumentPath from "./internal/argumentPath.ts"
+import { digest } from "./internal/digest.ts"
 import * as Domains from "./internal/domains.ts"
 import * as Glob from "./internal/glob.ts"
 import { hostPaths } from "./internal/hostPaths.ts"
@@ -71,6 +74,17 @@ export const Policy = Schema.Struct({
   allowedDomains: Schema.optionalKey(DomainPatterns),
   /** Hosts that arguments must not name; wins over `allowedDomains`. */
   deniedDomains: Schema.optionalKey(DomainPatterns),
+  /**
+   * The digest each tool had when it was looked at (`ToolFacts` of a changed definition have another): what such a tool
+   * says of itself is not believed any more. Names are exact.
+   */
+  pins: Schema.optionalKey(Schema.Record(Schema.String, Schema.NonEmptyString)),
+  /** What becomes of a tool whose definition is not the pinned one; `"deny"` by default, `"flag"` only records it. */
+  changedTools: Schema.optionalKey(
+    Schema.Literals(["deny", "approve", "confirm", "flag"]).annotate({
+      message: `must be "deny", "approve", "confirm" or "flag"`
+    })
+  ),
   /** Replaces the defaults: 1 MiB, 32 levels, 262,144 characters a string, 10,000 items. */
   argumentLimits: Schema.optionalKey(
     Schema.Struct({
@@ -152,6 +166,12 @@ export interface ToolRules {
   readonly limits: ArgumentLimits
   /** By the arguments, raw or decoded; `undefined` when no rule looks at them. Never throws. */
   readonly byArguments: ((params: unknown, principal: Principal) => Verdict.Verdict) | undefined
+  /** What is worth recording and changes nothing. */
+  readonly flags: ReadonlyArray<Verdict.Reason>
+  /** Digest of everything above: an approval is bound to it. A rule of the application counts by its name and its source. */
+  readonly digest: string
+  /** What the policy in shadow says: recorded where it says something else, never enforced. */
+  readonly shadow: Omit<ToolRules, "shadow"> | undefined
 }
 
 /** The verdict on a tool by its names, capabilities and annotation. */
@@ -203,6 +223,22 @@ const byName = (policy: Policy, tool: ToolFacts): Verdict.Verdict => {
   return Verdict.combineAll(verdicts)
 }
 
+/** The verdict on a tool whose definition is not the one that was pinned. */
+const byPin = (
+  { changedTools = "deny", pins }: Policy,
+  tool: ToolFacts,
+  toolDigest: string
+): { readonly verdict: Verdict.Verdict; readonly flags: ReadonlyArray<Verdict.Reason> } => {
+  const pin = pins !== undefined && Object.hasOwn(pins, tool.name) ? pins[tool.name] : undefined
+  if (pin === undefined || pin === toolDigest) return { verdict: Verdict.allow, flags: [] }
+  const message = "The definition of this tool has changed since it was pinned."
+  return changedTools === "flag"
+    ? { verdict: Verdict.allow, flags: [{ rule: "pins", message }] }
+    : { verdict: whenChanged[changedTools]("pins", message), flags: [] }
+}
+
+const whenChanged = { deny: Verdict.deny, approve: Verdict.approve, confirm: Verdict.confirm }
+
 const domainVerdict = ({ host, path, rule }: Domains.Violation): Verdict.Verdict => {
   const place = path === "" ? "the arguments" : `"${path}"`
   if (host === Hosts.unreadable) return Verdict.deny(rule, `The host of a URL in ${place} cannot be read.`)
@@ -233,48 +269,85 @@ export class SecurityPolicy extends Context.Service<
     readonly policy: Effect.Effect<Policy>
     /** Puts another policy in force, from the next call on; dies with a `PolicyError` when it is not valid. */
     readonly set: (policy: Policy) => Effect.Effect<void>
-    /** Moves with every `set`: rules compiled before are stale. */
+    /** Puts a policy in shadow: what it would say is recorded, what is in force is enforced. `undefined` takes it out. */
+    readonly setShadow: (shadow: Ruleset | undefined) => Effect.Effect<void>
+    /** Moves with every change: rules compiled before are stale. */
     readonly version: () => number
-    /** What the policy says about a tool; to be kept until `version` moves. */
-    readonly compile: (tool: ToolFacts) => ToolRules
+    /** What the policy says about a tool of this digest; to be kept until `version` moves. */
+    readonly compile: (tool: ToolFacts, toolDigest: string) => ToolRules
   }
 >()("interlock/SecurityPolicy") {}
+
+/** A policy and the application's own rules beside it. */
+export interface Ruleset {
+  readonly policy?: Policy
+  readonly rules?: ReadonlyArray<Rule>
+}
+
+export interface Options {
+  readonly rules?: ReadonlyArray<Rule>
+  /** A candidate to learn from before it is enforced. */
+  readonly shadow?: Ruleset
+}
 
 /** A security policy held in memory; dies with a `PolicyError` when it is not valid. */
 export const make = Effect.fnUntraced(function* (
   policy: Policy = {},
-  options: { readonly rules?: ReadonlyArray<Rule> } = {}
+  options: Options = {}
 ): Effect.fn.Return<SecurityPolicy["Service"]> {
   const rules = options.rules ?? []
-  let current = prepare(yield* Effect.orDie(decode(policy)))
+  let current = prepare(yield* Effect.orDie(decode(policy)), rules)
+  let shadow = yield* prepareShadow(options.shadow)
   let version = 0
   return {
     policy: Effect.sync(() => current.policy),
     set: (policy) =>
       Effect.map(Effect.orDie(decode(policy)), (valid) => {
-        current = prepare(valid)
+        current = prepare(valid, rules)
+        version++
+      }),
+    setShadow: (candidate) =>
+      Effect.map(prepareShadow(candidate), (prepared) => {
+        shadow = prepared
         version++
       }),
     version: () => version,
-    compile: (tool) => compile(current, rules, tool)
+    compile: (tool, toolDigest) => ({
+      ...compile(current, tool, toolDigest),
+      shadow: shadow === undefined ? undefined : compile(shadow, tool, toolDigest)
+    })
   }
 })
 
+const prepareShadow = (shadow: Ruleset | undefined): Effect.Effect<Prepared | undefined> =>
+  shadow === undefined
+    ? Effect.succeed(undefined)
+    : Effect.map(Effect.orDie(decode(shadow.policy ?? {})), (policy) => prepare(policy, shadow.rules ?? []))
+
+/** What a ruleset says about a tool, for whoever compares two of them. Dies with a `PolicyError` when it is not valid. */
+export const rulesOf = (
+  ruleset: Ruleset
+): Effect.Effect<(tool: ToolFacts, toolDigest: string) => Omit<ToolRules, "shadow">> =>
+  Effect.map(
+    Effect.orDie(decode(ruleset.policy ?? {})),
+    (policy) => (tool, toolDigest) => compile(prepare(policy, ruleset.rules ?? []), tool, toolDigest)
+  )
+
 /** Provides a `SecurityPolicy` in memory; by default one that allows every call within the default limits. */
-export const layer = (
-  policy?: Policy,
-  options?: { readonly rules?: ReadonlyArray<Rule> }
-): Layer.Layer<SecurityPolicy> => Layer.effect(SecurityPolicy, make(policy, options))
+export const layer = (policy?: Policy, options?: Options): Layer.Layer<SecurityPolicy> =>
+  Layer.effect(SecurityPolicy, make(policy, options))
 
 /** A policy with what does not depend on the tool. */
 interface Prepared {
   readonly policy: Policy
+  readonly rules: ReadonlyArray<Rule>
   readonly limits: ArgumentLimits
   readonly domains: ReturnType<typeof Domains.compile> | undefined
 }
 
-const prepare = (policy: Policy): Prepared => ({
+const prepare = (policy: Policy, rules: ReadonlyArray<Rule>): Prepared => ({
   policy,
+  rules,
   limits: { ...defaults, ...policy.argumentLimits },
   domains:
     policy.allowedDomains === undefined && (policy.deniedDomains ?? []).length === 0
@@ -283,13 +356,25 @@ const prepare = (policy: Policy): Prepared => ({
 })
 
 const compile = (
-  { domains, limits, policy }: Prepared,
-  rules: ReadonlyArray<Rule>,
-  tool: ToolFacts
-): ToolRules => {
-  if (domains === undefined && rules.length === 0) {
-    return { byName: byName(policy, tool), limits, byArguments: undefined }
+  { domains, limits, policy, rules }: Prepared,
+  tool: ToolFacts,
+  toolDigest: string
+): Omit<ToolRules, "shadow"> => {
+  const pinned = byPin(policy, tool, toolDigest)
+  const named = Verdict.combine(byName(policy, tool), pinned.verdict)
+  const said = {
+    byName: named,
+    limits,
+    flags: pinned.flags,
+    digest: digest({
+      byName: named,
+      limits,
+      allowedDomains: domains === undefined ? undefined : policy.allowedDomains,
+      deniedDomains: domains === undefined ? undefined : policy.deniedDomains,
+      rules: rules.map(({ decide, name }) => [name, String(decide)])
+    })
   }
+  if (domains === undefined && rules.length === 0) return { ...said, byArguments: undefined }
   const { parametersSchema } = tool.tool
   const hosts =
     domains !== undefined && Schema.isSchema(parametersSchema) ? hostPaths(parametersSchema.ast) : []
@@ -302,8 +387,7 @@ const compile = (
   }
   const all = domains === undefined ? rules : [domainRule, ...rules]
   return {
-    byName: byName(policy, tool),
-    limits,
+    ...said,
     byArguments: (params, principal) => {
       let verdict: Verdict.Verdict = Verdict.allow
       for (const rule of all) {

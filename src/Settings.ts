@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import type { Options } from "./Interlock.ts"
+import * as Keyring from "./Keyring.ts"
 import * as SecurityPolicy from "./SecurityPolicy.ts"
 
 /** One name: what it means, what holds without it, and what it sets. */
@@ -209,6 +210,13 @@ export const settings: ReadonlyArray<Setting> = [
     (threshold) => ({
       health: { threshold }
     })
+  ),
+  setting(
+    "KEYS",
+    Keyring.config,
+    "random",
+    "`id:secret,…`: what signs approvals, chains the audit log and seals; the first is the active one, the others still verify. `INTERLOCK_DEPLOYMENT` (`default`) sets deployments with the same keys apart",
+    (keyring) => ({ keyring })
   ),
   setting("HISTORY_KEEP", positive, "1000", "calls that are kept", (keep) => ({ history: { keep } }))
 ]

@@ -28,8 +28,15 @@ export const ToolCall = Schema.Struct({
   deadline: Schema.optionalKey(Schema.Finite),
   /** Ask a human even where the policy would not. `false` changes nothing. */
   requireConfirmation: Schema.optionalKey(Schema.Boolean),
-  /** Makes a retry after an unknown outcome safe where the tool honours it; handlers read it from `CurrentCall`. */
+  /**
+   * Names the effect: a repetition with the same key and arguments gets the first outcome and does not run. Handlers
+   * read it from `CurrentCall`.
+   */
   idempotencyKey: Schema.optionalKey(Id),
+  /** The token of the approval that lets the call run. */
+  approval: Schema.optionalKey(Schema.NonEmptyString.check(Schema.isMaxLength(8192))),
+  /** Which call of its run this is: with a run, the key of a call that was given none. */
+  step: Schema.optionalKey(Id),
   /** The caller's own labels, at most 64 of at most 1,024 characters; recorded as they are, so no place for secrets. */
   metadata: Schema.optionalKey(Metadata)
 })
@@ -44,5 +51,7 @@ export interface Overrides {
   readonly deadline?: Duration.Input
   readonly requireConfirmation?: boolean
   readonly idempotencyKey?: string
+  readonly approval?: string
+  readonly step?: string
   readonly metadata?: Readonly<Record<string, string>>
 }

@@ -11,24 +11,26 @@
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
 import * as Context from "effect/Context"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
-import * as Redacted from "effect/Redacted"
+import { ApprovalError, type Request as ApprovalRequest, Approvals, type Unavailable } from "./Approvals.ts"
+import type { Evaluation } from "./Evaluation.ts"
 import { Health } from "./Health.ts"
+import * as ApprovalToken from "./internal/approvalToken.ts"
 import type { Ended, Request } from "./internal/call.ts"
 import { governedToolkit, handlersOf } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
 import { requestOf } from "./internal/request.ts"
 import { toError, toResult } from "./internal/result.ts"
+import { Keyring } from "./Keyring.ts"
 import { Permissions } from "./Permissions.ts"
 import * as Pipeline from "./Pipeline.ts"
-import { CurrentPrincipal } from "./Principal.ts"
+import { CurrentPrincipal, type Principal } from "./Principal.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 import type { Overrides, ToolCall } from "./ToolCall.ts"
-import type { ToolError } from "./ToolError.ts"
+import type { Reason, ToolError } from "./ToolError.ts"
 import * as ToolIndex from "./ToolIndex.ts"
 import type { ToolResult } from "./ToolResult.ts"
 
@@ -65,6 +67,25 @@ export interface ToolExecutor<in out T extends Tools> {
     options?: ExecuteOptions
   ) => Effect.Effect<ToolResult, never, Tool.HandlerServices<T[keyof T]>>
   /**
+   * What every stage would say of a call, by the same code that would run it.
+   * Runs nothing, charges nothing, creates nothing, and leaves no record.
+   */
+  readonly evaluate: (call: ToolCall) => Effect.Effect<Evaluation>
+  /**
+   * Runs a call that a human has granted, from what `Approvals` has kept of it:
+   * anywhere the same keyring and store are. The calling fiber's principal must
+   * be the one that asked; what it may do now is decided now.
+   */
+  readonly resume: (token: string) => Effect.Effect<ToolResult, never, Tool.HandlerServices<T[keyof T]>>
+  /**
+   * Puts edited arguments, or another tool, in the place of a pending request:
+   * a new call under that tool's own policy, which needs an answer of its own.
+   * The editor is the calling fiber's principal, and never the one to approve it.
+   */
+  readonly edit: (edit: Edit) => Effect.Effect<ToolResult, ApprovalError | Unavailable>
+  /** The digest of each tool's definition, for `SecurityPolicy.Policy.pins`. */
+  readonly digests: Readonly<Record<string, string>>
+  /**
    * The governed toolkit for the calling fiber's principal, for `LanguageModel`
    * and `Chat`: only what the principal may see, refusals as results the model
    * understands, confirmations in Effect's approval protocol.
@@ -88,12 +109,14 @@ export interface ExecuteOptions {
   readonly onProgress?: (value: unknown) => Effect.Effect<void>
 }
 
-export interface Options {
-  /**
-   * Keys the hashes of arguments in records. Random by default; give one where
-   * hashes must be comparable between processes or restarts.
-   */
-  readonly hashKey?: Redacted.Redacted<string>
+export interface Edit {
+  /** The request's id. */
+  readonly request: string
+  /** Another tool; the same by default. */
+  readonly tool?: string
+  readonly params: unknown
+  /** On whose behalf the edited call is made: the request's principal, as it stands now. */
+  readonly principal: Principal
 }
 
 /**
@@ -104,15 +127,14 @@ export interface Options {
  * defect that names the tool.
  */
 export const make = <T extends Tools>(
-  toolkit: Toolkit.Toolkit<T>,
-  options: Options = {}
+  toolkit: Toolkit.Toolkit<T>
 ): Effect.Effect<ToolExecutor<T>, never, Governance | Health | Tool.HandlersFor<T>> =>
   Effect.gen(function* () {
     const services = yield* Effect.context<Governance | Health>()
-    const pipeline = yield* Pipeline.make(handlersOf(toolkit, services), {
-      hashKey: yield* hashKeyOf(options.hashKey),
-      idPrefix: `call_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
-    })
+    const idPrefix = `call_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
+    const pipeline = Pipeline.make(handlersOf(toolkit, services), services, idPrefix)
+    const approvals = Context.get(services, Approvals)
+    const keyring = Context.get(services, Keyring)
     const { resultBytes } = pipeline.defaults
     const facts = Array.from(pipeline.tools.values(), (tool) => tool.facts)
     const index = ToolIndex.make(facts)
@@ -134,9 +156,56 @@ export const make = <T extends Tools>(
         ),
         (ended) => toResult(ended, resultBytes)
       )
+    const result = (request: Request) =>
+      Effect.map(pipeline.run(request), (ended) => toResult(ended, resultBytes))
     const executor: ToolExecutor<Tools> = {
       run,
       execute,
+      evaluate: (call) => Effect.suspend(() => pipeline.evaluate(requestOf("execute", call))),
+      resume: (approval) =>
+        Effect.suspend(() => {
+          const read = ApprovalToken.read(keyring, approval)
+          if ("why" in read) {
+            const refused = { _tag: "ApprovalInvalid", why: read.why } as const
+            return result({ door: "execute", tool: "", params: undefined, refused })
+          }
+          const { callId: id, id: request, tool } = read.claims
+          const call = { door: "execute", tool, id, approval } as const
+          return Effect.matchEffect(approvals.open(request), {
+            onSuccess: ({ argumentsJson }) => result({ ...call, params: JSON.parse(argumentsJson) }),
+            onFailure: (failure) =>
+              Effect.flatMap(whyNot(approvals, request, failure), (refused) =>
+                result({ ...call, params: undefined, refused })
+              )
+          })
+        }),
+      edit: Effect.fnUntraced(function* ({ params, principal, request, tool }: Edit) {
+        const editor = yield* CurrentPrincipal
+        const before = yield* approvals.get(request)
+        if (before !== undefined && !isSame(before, principal)) {
+          return yield* Effect.fail(
+            new ApprovalError({
+              reason: "not_allowed",
+              message: "An edited call is made on behalf of the same principal as before."
+            })
+          )
+        }
+        const replaced = yield* approvals.replace(request)
+        return yield* Effect.provideService(
+          result({
+            door: "execute",
+            tool: tool ?? replaced.tool,
+            params,
+            requireConfirmation: true,
+            replaces: { request, editor: editor.id }
+          }),
+          CurrentPrincipal,
+          principal
+        )
+      }),
+      digests: Object.fromEntries(
+        Array.from(pipeline.tools.values(), ({ digest, facts }) => [facts.name, digest])
+      ),
       toolkit: governedToolkit(pipeline, "toolkit", visible()),
       get: (name) => pipeline.tools.get(name)?.facts.tool as Tool.Any,
       list: Effect.fnUntraced(function* (selection: Selection = {}) {
@@ -167,10 +236,34 @@ export const make = <T extends Tools>(
     return executor as unknown as ToolExecutor<T>
   })
 
-const hashKeyOf = (given: Redacted.Redacted<string> | undefined): Effect.Effect<Uint8Array> =>
-  Effect.sync(() =>
-    given === undefined ? randomBytesUnsafe(32) : new TextEncoder().encode(Redacted.value(given))
-  )
+const isSame = (request: ApprovalRequest, principal: Principal): boolean =>
+  request.principal === principal.id && request.tenant === principal.tenant
+
+/** Why what a token stands for cannot be run any more. */
+const whyNot = (
+  approvals: Approvals["Service"],
+  id: string,
+  failure: ApprovalError | Unavailable
+): Effect.Effect<Reason> =>
+  failure._tag === "Unavailable"
+    ? Effect.succeed(failure)
+    : Effect.match(approvals.get(id), {
+        onFailure: (unavailable): Reason => unavailable,
+        onSuccess: (request): Reason => ({
+          _tag: "ApprovalInvalid",
+          why: request === undefined ? "not_granted" : whyByState[request.state]
+        })
+      })
+
+const whyByState = {
+  pending: "not_granted",
+  granted: "not_granted",
+  rejected: "not_granted",
+  used: "used",
+  expired: "expired",
+  revoked: "revoked",
+  replaced: "revoked"
+} as const
 
 // --- Between the doors and the pipeline ------------------------------------
 
@@ -184,6 +277,8 @@ const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {})
   within: millis(overrides.deadline),
   requireConfirmation: overrides.requireConfirmation,
   idempotencyKey: overrides.idempotencyKey,
+  approval: overrides.approval,
+  step: overrides.step,
   metadata: overrides.metadata
 })
 

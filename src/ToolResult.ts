@@ -23,8 +23,12 @@ export const ToolResult = Schema.Struct({
   completedAt: Schema.Finite,
   /** Milliseconds from `queuedAt` to `completedAt`. */
   latency: Schema.Finite,
-  /** The estimate of every attempt together, in millionths of a dollar, where the tool gives one. */
-  cost: Schema.optionalKey(Schema.Finite),
+  /** What every attempt together has cost, by unit, or may have at the most; `usd` in millionths. */
+  cost: Schema.optionalKey(Schema.Record(Schema.String, Schema.Finite)),
+  /** The value was kept from an earlier call: this one did not run. */
+  answeredFrom: Schema.optionalKey(Schema.Literals(["cache", "idempotency"])),
+  /** The approval that let the call run. */
+  approval: Schema.optionalKey(Schema.String),
   /** The handler went on after its interruption; what it did is unknown. */
   abandoned: Schema.optionalKey(Schema.Literal(true)),
   traceId: Schema.optionalKey(Schema.String),

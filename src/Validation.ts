@@ -43,10 +43,14 @@ export interface Codec {
   readonly decode: (params: unknown) => Outcome<unknown>
   /** The handler's success as the schema encodes it, fit for JSON; `undefined` stays, what is `Redacted` says no more than that. */
   readonly encodeSuccess: (value: unknown) => Outcome<unknown>
+  /** An encoded success as the handler gave it, where its schema can be read back. */
+  readonly decodeSuccess: (encoded: unknown) => Outcome<unknown>
   /** Whether an error is one that the tool's failure schema knows. */
   readonly isDeclaredFailure: (error: unknown) => boolean
   /** A declared failure as the schema encodes it, fit for JSON. */
   readonly encodeFailure: (error: unknown) => Outcome<unknown>
+  /** An encoded failure as the handler gave it, where its schema can be read back. */
+  readonly decodeFailure: (encoded: unknown) => Outcome<unknown>
   /** Every property name that the parameters' schema itself uses, at any depth. */
   readonly names: ReadonlySet<string>
 }
@@ -55,8 +59,10 @@ export interface Codec {
 export const compile = (tool: Tool.Any): Codec => ({
   ...decoder(tool),
   encodeSuccess: encoder(tool.successSchema),
+  decodeSuccess: reader(tool.successSchema),
   isDeclaredFailure: Schema.is(tool.failureSchema),
-  encodeFailure: encoder(tool.failureSchema)
+  encodeFailure: encoder(tool.failureSchema),
+  decodeFailure: reader(tool.failureSchema)
 })
 
 /** What is wrong with a call that is not one, by its schema: nothing where it fits. */
@@ -83,6 +89,14 @@ export const invalidParams = (
   issues: ReadonlyArray<Issue>
 ): Extract<Reason, { readonly _tag: "InvalidParams" }> => ({
   _tag: "InvalidParams",
+  issues
+})
+
+/** The refusal of a result that does not fit its schema. */
+export const invalidResult = (
+  issues: ReadonlyArray<Issue>
+): Extract<Reason, { readonly _tag: "InvalidResult" }> => ({
+  _tag: "InvalidResult",
   issues
 })
 
@@ -189,6 +203,17 @@ const encoder = (schema: Schema.Constraint): ((value: unknown) => Outcome<unknow
     if (!isExit(encoded)) return Effect.catch(encoded, () => loose(value))
     return Exit.isSuccess(encoded) ? (encoded as Exit.Exit<unknown>) : loose(value)
   }
+}
+
+/** What `encoder` wrote, read back: a result that is kept is given again as it was. */
+const reader = (schema: Schema.Constraint): ((encoded: unknown) => Outcome<unknown>) => {
+  const subject: Subject = { root: "The result", noun: "field", names: namesIn(schema.ast) }
+  const asWritten =
+    AST.isVoid(schema.ast) || AST.isUndefined(schema.ast) || beyondCodec(schema.ast)
+      ? schema
+      : Schema.toCodecJson(schema as Schema.Top)
+  const read = SchemaParser.decodeUnknownEffect(asWritten, { errors: "all", reportInput: true }) as Parser
+  return (encoded) => outcome(read(encoded), subject)
 }
 
 const toJson = (value: unknown, subject: Subject): Exit.Exit<unknown, ReadonlyArray<Issue>> => {

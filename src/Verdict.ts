@@ -37,6 +37,10 @@ export const deny = (rule: string, message: string): Verdict => ({
 
 const severity = { Allow: 0, Confirm: 1, Approve: 2, Deny: 3 } as const
 
+/** Why a verdict is other than to allow. */
+export const reasonsOf = (verdict: Verdict): ReadonlyArray<Reason> =>
+  verdict._tag === "Allow" ? [] : verdict.reasons
+
 /** The stronger of two verdicts; equals keep the reasons of both. */
 export const combine = (self: Verdict, that: Verdict): Verdict => {
   if (that._tag === "Allow") return self

@@ -296,9 +296,12 @@ const endings = Effect.gen(function* () {
 
 const call = (name: string, params: unknown = {}): Batch.Call => ({ id: name, tool: name, params })
 
+/** Never a call's own end, or what a store, a human or an operator must have said first. */
+type Governed = "skipped" | "rejected" | "budget_exceeded" | "killed" | "unavailable" | "unknown"
+
 /** For each status the calls that come to it; the last call ends with it. */
 const ways: {
-  readonly [S in Exclude<ToolError.Status, "skipped">]: ReadonlyArray<ReadonlyArray<Batch.Call>>
+  readonly [S in Exclude<ToolError.Status, Governed>]: ReadonlyArray<ReadonlyArray<Batch.Call>>
 } = {
   success: [[call("fine")]],
   degraded: [[call("poor")]],

@@ -186,7 +186,14 @@ const failingCall: Effect.Effect<void> = Effect.withFiber((fiber) =>
       tenant: secrets[9],
       actor: { kind: "model", id: secrets[10]! },
       metadata: { [secrets[11]!]: secrets[12]!, note: secrets.slice(13).join(" ") },
-      arguments: new ArgumentsView(new Uint8Array(32), new Set(["card"]), params),
+      arguments: ArgumentsView.of(
+        {
+          hashKey: new Uint8Array(32),
+          names: new Set(["card"]),
+          redact: () => ({ value: "masked", masked: [] })
+        },
+        params
+      ),
       traceId: span.traceId,
       spanId: span.spanId
     })

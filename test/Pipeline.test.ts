@@ -1390,7 +1390,7 @@ describe("what a tool says of itself", () => {
       const act = tool("act").annotate(Annotate.Cost, (params) => (params as typeof x).target.length * 10)
       const { call, records } = yield* scene(act, [Testing.fail(new Error("503")), text])
       yield* inTime(call({ params: { target: "four" } }))
-      assert.strictEqual(records[0]?.cost, 80)
+      assert.deepStrictEqual(records[0]?.cost, { usd: 80 })
     })
   )
 })

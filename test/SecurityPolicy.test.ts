@@ -18,7 +18,7 @@ const rulesFor = (
   policy: SecurityPolicy.Policy,
   tool: ToolAnnotations.ToolFacts,
   rules: ReadonlyArray<SecurityPolicy.Rule> = []
-) => Effect.runSync(SecurityPolicy.make(policy, { rules })).compile(tool)
+) => Effect.runSync(SecurityPolicy.make(policy, { rules })).compile(tool, "digest")
 
 const byName = (policy: SecurityPolicy.Policy, tool: ToolAnnotations.ToolFacts) =>
   rulesFor(policy, tool).byName
@@ -195,8 +195,8 @@ describe("rules by name", () => {
       SecurityPolicy.make({ deny: [...globs, "last*"], allowedDomains: globs.map((_, n) => `*.d${n}.com`) })
     )
     const before = process.cpuUsage()
-    assert.deepStrictEqual(rulesOf(policy.compile(named("last_one")).byName), [`deny "last*"`])
-    const { byArguments } = policy.compile(named("other"))
+    assert.deepStrictEqual(rulesOf(policy.compile(named("last_one"), "digest").byName), [`deny "last*"`])
+    const { byArguments } = policy.compile(named("other"), "digest")
     for (let i = 0; i < 1000; i++) byArguments!({ url: "https://a.d9999.com" }, Principal.anonymous)
     const { system, user } = process.cpuUsage(before)
     assert.isBelow((user + system) / 1000, 500)
@@ -407,11 +407,11 @@ describe("the service", () => {
     Effect.gen(function* () {
       const service = yield* SecurityPolicy.SecurityPolicy
       const before = service.version()
-      assert.strictEqual(service.compile(named("a")).byName._tag, "Deny")
+      assert.strictEqual(service.compile(named("a"), "digest").byName._tag, "Deny")
       yield* service.set({ argumentLimits: { depth: 3 } })
       assert.notStrictEqual(service.version(), before)
       assert.deepStrictEqual(yield* service.policy, { argumentLimits: { depth: 3 } })
-      const rules = service.compile(named("a"))
+      const rules = service.compile(named("a"), "digest")
       assert.strictEqual(rules.byName._tag, "Allow")
       assert.deepStrictEqual(rules.limits, { ...defaults, depth: 3 })
     }).pipe(Effect.provide(SecurityPolicy.layer({ deny: ["a"] })))
@@ -433,7 +433,7 @@ describe("the service", () => {
       const deny = ["a"]
       const service = yield* SecurityPolicy.make({ deny })
       deny.length = 0
-      assert.strictEqual(service.compile(named("a")).byName._tag, "Deny")
+      assert.strictEqual(service.compile(named("a"), "digest").byName._tag, "Deny")
     })
   )
 })

@@ -115,7 +115,32 @@ describe("ToolError", () => {
         _tag: "InvalidParams",
         issues: [{ path: ["a"], expected: "a string", found: "number", message: '"a" must be a string' }]
       },
-      PendingConfirmation: { _tag: "PendingConfirmation", callId: "1", by: "approve", tool: "pay", why: [] },
+      ArgumentsScreened: {
+        _tag: "ArgumentsScreened",
+        findings: [{ rule: "control", path: "a", message: '"a" has a control character.' }]
+      },
+      Killed: { _tag: "Killed", scope: "tool", why: "incident 7", until: 5 },
+      LoopDetected: { _tag: "LoopDetected", kind: "repeat", stopped: false, message: "Do something else." },
+      IdempotencyConflict: { _tag: "IdempotencyConflict", key: "order-7" },
+      OutcomeUnknown: { _tag: "OutcomeUnknown", callId: "1" },
+      PendingConfirmation: {
+        _tag: "PendingConfirmation",
+        callId: "1",
+        request: "r",
+        expiresAt: 5,
+        by: "approve",
+        tool: "pay",
+        why: []
+      },
+      ApprovalRejected: { _tag: "ApprovalRejected", request: "r", message: "Not today" },
+      ApprovalInvalid: { _tag: "ApprovalInvalid", why: "forged" },
+      BudgetExceeded: {
+        _tag: "BudgetExceeded",
+        limit: "team",
+        unit: "usd",
+        retryAfter: Duration.hours(3)
+      },
+      Unavailable: { _tag: "Unavailable", concern: "audit" },
       Overloaded: { _tag: "Overloaded", scope: "tool" },
       CircuitOpen: { _tag: "CircuitOpen", key: "pay", why: "5 failures", retryAfter: Duration.seconds(60) },
       TimedOut: { _tag: "TimedOut", scope: "attempt", after: Duration.seconds(30) },

@@ -3,28 +3,33 @@ import { ArgumentsView } from "../src/internal/argumentsView.ts"
 
 const key = new Uint8Array(32)
 const names = new Set(["id", "more"])
+const redact = () => ({ value: "masked", masked: [{ path: "id", rule: "test" }] })
+
+const viewOf = (raw: unknown, hashKey = key) => ArgumentsView.of({ hashKey, names, redact }, raw)
 
 describe("the view of a call's arguments", () => {
   it("is of the arguments as they were, whatever becomes of them", () => {
     const mine: Record<string, unknown> = { id: 1 }
-    const view = new ArgumentsView(key, names, mine)
+    const view = viewOf(mine)
     mine["id"] = "changed"
     mine["mine"] = mine
-    assert.deepStrictEqual(view.toJSON(), new ArgumentsView(key, names, { id: 1 }).toJSON())
+    assert.deepStrictEqual(view.toJSON(), viewOf({ id: 1 }).toJSON())
     assert.strictEqual(view.shape, "{ id: number }")
   })
 
   it("hashes equal arguments alike, in any order of their keys, and under its key only", () => {
-    const hash = (raw: unknown, by = key) => new ArgumentsView(by, names, raw).hash
+    const hash = (raw: unknown, by = key) => viewOf(raw, by).hash
     assert.strictEqual(hash({ id: 1, more: [true] }), hash({ more: [true], id: 1 }))
     assert.notStrictEqual(hash({ id: 1 }), hash({ id: "1" }))
     assert.notStrictEqual(hash({ id: 1 }), hash({ id: 1 }, new Uint8Array(32).fill(1)))
   })
 
+  it("shows what the redaction makes of them, of arguments nothing walked nothing", () => {
+    assert.deepStrictEqual(viewOf({ id: 1 }).view, redact())
+    assert.deepStrictEqual(ArgumentsView.refused("depth").view, { value: undefined, masked: [] })
+  })
+
   it("names only the keys of the schema", () => {
-    assert.strictEqual(
-      new ArgumentsView(key, names, { id: 1, secret_4711: 2 }).shape,
-      "{ id: number, 1 other }"
-    )
+    assert.strictEqual(viewOf({ id: 1, secret_4711: 2 }).shape, "{ id: number, 1 other }")
   })
 })

@@ -30,7 +30,7 @@ export class Tally {
     const { line, result } = answer
     this.ended++
     this.attempts += result.attempts
-    this.cost += result.cost ?? 0
+    this.cost += result.cost?.["usd"] ?? 0
     this.counts.set(result.status, this.count(result.status) + 1)
     if (line.problem !== undefined) {
       this.unreadable++

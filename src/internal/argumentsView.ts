@@ -1,12 +1,13 @@
 /**
- * What may be said of a call's arguments without saying them: a keyed hash and
- * a shape. Both are worked out when first read, so that a call pays only for
- * its JSON; that is let go of then. Large ones are viewed at once, so
- * that records kept in memory stay small.
+ * What may be said of a call's arguments without saying them: a keyed hash, a
+ * shape, and the arguments with every secret masked. All are worked out when
+ * first read, so that a call pays only for its JSON; that is let go of then.
+ * Large ones are viewed at once, so that records kept in memory stay small.
  */
 import { hmac } from "@noble/hashes/hmac.js"
 import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
+import type { View } from "../Redaction.ts"
 
 /** Above this many characters of JSON the view is worked out at once. */
 const keepBelow = 2048
@@ -52,54 +53,73 @@ const shapeOf = (value: unknown, names: ReadonlySet<string>, depth = 0): string 
   return `{ ${parts.join(", ")} }`
 }
 
+/** What turns raw arguments into what may be said of them. */
+export interface Viewer {
+  readonly hashKey: Uint8Array
+  /** The property names that the tool's schema uses itself. */
+  readonly names: ReadonlySet<string>
+  readonly redact: (raw: unknown) => View
+}
+
 export class ArgumentsView {
   /** JSON, and no reference: whoever has the arguments may change them. */
   #json: string | undefined
-  #key: Uint8Array | undefined
-  #names: ReadonlySet<string>
+  #viewer: Viewer | undefined
   #hash: string | undefined
-  #shape: string | undefined
+  #shape = ""
+  #view: View = nothing
+
+  private constructor(viewer: Viewer | undefined, json: string | undefined, shape: string) {
+    this.#viewer = viewer
+    this.#json = json
+    this.#shape = shape
+    if (json !== undefined && json.length > keepBelow) this.#read()
+  }
 
   /** The view of arguments that were found to be JSON. */
-  constructor(key: Uint8Array, names: ReadonlySet<string>, raw: unknown) {
-    this.#json = JSON.stringify(raw) ?? "{}"
-    this.#key = key
-    this.#names = names
-    if (this.#json.length > keepBelow) this.#view()
+  static of(viewer: Viewer, raw: unknown): ArgumentsView {
+    return new ArgumentsView(viewer, JSON.stringify(raw) ?? "{}", "")
+  }
+
+  /** The view of arguments that were never looked into. */
+  static refused(why: string): ArgumentsView {
+    return new ArgumentsView(undefined, undefined, why)
   }
 
   /** Of a call that ended before anything looked at its arguments. */
   static readonly unseen: ArgumentsView = ArgumentsView.refused("not looked into")
 
-  /** The view of arguments that were never looked into. */
-  static refused(why: string): ArgumentsView {
-    const view = new ArgumentsView(new Uint8Array(), new Set(), undefined)
-    view.#json = undefined
-    view.#shape = why
-    return view
-  }
-
   /** Keyed; `undefined` where the arguments were refused before anything walked them. */
   get hash(): string | undefined {
-    this.#view()
+    this.#read()
     return this.#hash
   }
 
   get shape(): string {
-    this.#view()
-    return this.#shape ?? ""
+    this.#read()
+    return this.#shape
+  }
+
+  /** The arguments with every secret masked; `undefined` where they were refused before anything walked them. */
+  get view(): View {
+    this.#read()
+    return this.#view
   }
 
   toJSON(): { readonly hash: string | undefined; readonly shape: string } {
     return { hash: this.hash, shape: this.shape }
   }
 
-  #view(): void {
-    if (this.#json === undefined || this.#key === undefined) return
+  #read(): void {
+    if (this.#json === undefined || this.#viewer === undefined) return
+    const { hashKey, names, redact } = this.#viewer
     const value: unknown = JSON.parse(this.#json)
-    this.#hash = keyedHash(this.#key, value)
-    this.#shape = shapeOf(value, this.#names)
     this.#json = undefined
-    this.#key = undefined
+    this.#viewer = undefined
+    this.#hash = keyedHash(hashKey, value)
+    this.#shape = shapeOf(value, names)
+    this.#view = redact(value)
   }
 }
+
+const nothing: View = { value: undefined, masked: [] }

@@ -1,4 +1,5 @@
 import type { CurrentCall } from "../CurrentCall.ts"
+import * as Amounts from "./amounts.ts"
 
 /** One run of a handler, and its end of the line to the pipeline. */
 export class Attempt implements CurrentCall {
@@ -10,10 +11,12 @@ export class Attempt implements CurrentCall {
   readonly metadata: Readonly<Record<string, string>> | undefined
   /** Settles when the promise that ignored its signal does. */
   abandoned: PromiseLike<unknown> | undefined = undefined
+  /** What the handler says it has cost; `undefined` where it says nothing. */
+  spent: Amounts.Amounts | undefined = undefined
   #controller: AbortController | undefined
   #aborted = false
 
-  constructor(call: Omit<CurrentCall, "signal">) {
+  constructor(call: Omit<CurrentCall, "signal" | "spend">) {
     this.callId = call.callId
     this.tool = call.tool
     this.attempt = call.attempt
@@ -46,6 +49,10 @@ export class Attempt implements CurrentCall {
   abort(): void {
     this.#aborted = true
     this.#controller?.abort()
+  }
+
+  spend(amounts: number | Amounts.Amounts): void {
+    this.spent = Amounts.add(this.spent ?? {}, Amounts.from(amounts))
   }
 
   abandon(settled: PromiseLike<unknown>): void {

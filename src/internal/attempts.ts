@@ -8,46 +8,41 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
+import type { Spending } from "../Budget.ts"
+import type { Stage } from "../CallRecord.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
 import { CurrentPrincipal } from "../Principal.ts"
-import type { LimitedCall } from "../RateLimits.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
+import * as Validation from "../Validation.ts"
+import * as Amounts from "./amounts.ts"
 import { Attempt } from "./attempt.ts"
-import {
-  admitted,
-  type Call,
-  type Outcome,
-  type Refused,
-  type Restore,
-  refuse,
-  withinDeadline
-} from "./call.ts"
-import type { CompiledTool, Kernel } from "./kernel.ts"
+import { type Call, limitedOf, type Outcome, type Refused, waiting } from "./call.ts"
+import type { CompiledTool } from "./kernel.ts"
+import { after, refuse, type Step, type Steps, toEffect } from "./step.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
-export const attempts = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  call: Call,
-  tool: CompiledTool,
-  params: unknown,
-  limited: LimitedCall,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  restore: Restore
-): Effect.fn.Return<Outcome, Refused> {
-  const retries = Math.min(tool.retries, call.running.request.retries ?? tool.retries)
+export const attempts = (call: Call, tool: CompiledTool): Effect.Effect<Outcome> =>
+  Effect.match(run(call, tool), { onFailure: identity, onSuccess: identity })
+
+const run = Effect.fnUntraced(function* (call: Call, tool: CompiledTool): Effect.fn.Return<Outcome, Refused> {
+  const { kernel, request, restore } = call.running
+  const retries = Math.min(tool.retries, request.retries ?? tool.retries)
   let nextDelay: Effect.Success<ReturnType<typeof Retry.driver>> | undefined
   let last: Failed | undefined
   for (;;) {
+    const refusal = yield* admitAttempt(call, tool)
     // A retry that may not begin leaves the call as its last attempt left it.
-    yield* Effect.mapError(admitAttempt(kernel, call, tool, limited, restore), (refusal) => last ?? refusal)
-    const ended = yield* restore(attempt(kernel, call, tool, params, fiber))
-    const outcome = yield* understand(call, tool, ended, restore)
-    yield* reportAttempt(kernel, call, outcome.reason)
+    if (refusal !== undefined) return yield* Effect.fail(last ?? refusal)
+    call.stage = undefined
+    const ended = yield* restore(attempt(call, tool))
+    const outcome = yield* understand(call, tool, ended)
+    yield* reportAttempt(call, outcome.reason)
+    yield* settleAttempt(call, outcome.outcomeUnknown !== true)
     if (outcome.reason === undefined) return outcome
 
     last = outcome
@@ -55,7 +50,7 @@ export const attempts = Effect.fnUntraced(function* (
     const again = Retry.retryable({
       reason,
       class: classOf(reason),
-      safeToRepeat: tool.repeatable || call.running.request.idempotencyKey !== undefined,
+      safeToRepeat: tool.repeatable || call.running.key !== undefined,
       outcomeUnknown
     })
     // Negated, so that a number that is none allows nothing.
@@ -68,38 +63,124 @@ export const attempts = Effect.fnUntraced(function* (
     call.status = "retrying"
     call.retried = [...call.retried, { attempt: call.attempts, code: table[reason._tag].code, delay }]
     kernel.recorder.sink.onChange(call)
-    if (delay > 0) yield* restore(call.running.clock.sleep(Duration.millis(delay)))
+    if (delay > 0) {
+      const nap = call.running.clock.sleep(Duration.millis(delay))
+      const killed = yield* toEffect(after(waiting(call, nap), () => undefined))
+      if (killed !== undefined) return yield* Effect.fail(killed as Refused)
+    }
   }
 })
 
-/** Limits per attempt, then the breaker: each attempt is one to both. */
+// --- Before an attempt -----------------------------------------------------
+
+/**
+ * Limits per attempt, then the breaker, then the budget: each attempt is one to
+ * all of them. Whatever is taken is known to the call before anything else can happen.
+ */
 const admitAttempt = Effect.fnUntraced(function* (
-  kernel: Kernel,
   call: Call,
-  tool: CompiledTool,
-  limited: LimitedCall,
-  restore: Restore
-): Effect.fn.Return<void, Refused> {
-  if (tool.attemptLimits !== undefined) {
-    yield* admitted(withinDeadline(call, restore, tool.attemptLimits.take(limited, call.now())))
+  tool: CompiledTool
+): Effect.fn.Return<Refused | undefined> {
+  const { kernel, limited } = call.running
+  const step = (name: Stage, steps: Steps) => {
+    call.stage = name
+    return toEffect(steps) as Effect.Effect<Refused | undefined>
   }
-  if (call.left() <= 0) return yield* refuse(call.pastDeadline())
-  if (tool.circuit === undefined) return
-  const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
-  if ("_tag" in admission) return yield* refuse(admission)
-  call.running.admission = admission
+  if (tool.attemptLimits !== undefined) {
+    const taking = tool.attemptLimits.take(limited ?? limitedOf(call, tool), call.now())
+    const refused = yield* step("rate_limit", after(waiting(call, taking), refuseIf))
+    if (refused !== undefined) return refused
+  }
+  call.stage = "handler"
+  if (call.running.killed !== undefined) return refuse(call.running.killed) as Refused
+  if (call.left() <= 0) return refuse(call.pastDeadline()) as Refused
+  if (tool.circuit !== undefined) {
+    call.stage = "circuit"
+    const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
+    if ("_tag" in admission) {
+      call.breaker = "open"
+      return refuse(admission) as Refused
+    }
+    call.breaker = admission.probe ? "half_open" : "closed"
+    call.running.admission = admission
+  }
+  const spending = spendingOf(call, tool)
+  if (spending !== undefined) {
+    const reserving = kernel.budget.reserve(spending, call.now())
+    const refused = yield* step(
+      "budget",
+      after(reserving, (reserved) => {
+        if ("_tag" in reserved) return refuse(reserved)
+        call.running.reservation = reserved
+        return undefined
+      })
+    )
+    if (refused !== undefined) return yield* Effect.as(reportAttempt(call, cancelled), refused)
+  }
+  if (call.running.lease !== undefined && call.attempts === 0) {
+    const beginning = kernel.idempotency.begin(call.running.lease, call.now())
+    const refused = yield* step(
+      "idempotency",
+      after(beginning, () => undefined)
+    )
+    if (refused !== undefined) return yield* Effect.as(reportAttempt(call, cancelled), refused)
+  }
+  return undefined
 })
 
-const estimate = (cost: NonNullable<CompiledTool["cost"]>, params: unknown): number =>
-  typeof cost === "number" ? cost : cost(params)
+const cancelled: Reason = { _tag: "Cancelled" }
+
+const refuseIf = (reason: Reason | undefined): Steps => (reason === undefined ? undefined : refuse(reason))
+
+/** What an attempt may cost at the most; `undefined` where no limit can apply. */
+const spendingOf = (call: Call, tool: CompiledTool): Spending | undefined => {
+  const { caller, kernel, params, run } = call.running
+  if (tool.cost === undefined) return undefined
+  const bound = tool.cost(params)
+  call.running.bound = bound
+  if (!kernel.budget.applies(tool.facts) && run?.budget === undefined) return undefined
+  return {
+    callId: call.callId,
+    tool: tool.facts,
+    principal: caller,
+    run,
+    amounts: bound,
+    expiresAt: call.deadline ?? call.now() + tool.timeout + grace
+  }
+}
+
+// For what an attempt does after its timeout: finalizers, and the settling itself.
+const grace = 60_000
+
+/** What the first attempt would come to before its handler. */
+export const lookAtAttempt = (call: Call, tool: CompiledTool): Effect.Effect<Step> =>
+  Effect.gen(function* () {
+    const { kernel } = call.running
+    const limited = limitedOf(call, tool)
+    const look = function* (name: Stage, answer: Effect.Effect<Reason | undefined, Reason>) {
+      call.stage = name
+      return yield* toEffect(after(answer, refuseIf))
+    }
+    if (tool.attemptLimits !== undefined) {
+      const refused = yield* look("rate_limit", tool.attemptLimits.peek(limited, call.now()))
+      if (refused !== undefined) return refused
+    }
+    if (tool.circuit !== undefined) {
+      const refused = yield* look("circuit", kernel.breaker.peek(tool.circuit, call.now()))
+      if (refused !== undefined) return refused
+    }
+    const spending = spendingOf(call, tool)
+    if (spending !== undefined) {
+      const refused = yield* look("budget", kernel.budget.peek(spending, call.now()))
+      if (refused !== undefined) return refused
+    }
+    call.stage = undefined
+    return undefined
+  })
 
 /** Tells the breaker how the attempt ended; what was cancelled says nothing of the tool. */
-export const reportAttempt = (
-  kernel: Kernel,
-  call: Call,
-  reason: Reason | undefined
-): Effect.Effect<void> => {
-  const { admission } = call.running
+export const reportAttempt = (call: Call, reason: Reason | undefined): Effect.Effect<void> => {
+  const { admission, kernel } = call.running
   if (admission === undefined) return Exit.void
   call.running.admission = undefined
   if (reason === undefined) return kernel.breaker.report(admission, "success", call.now())
@@ -111,40 +192,63 @@ export const reportAttempt = (
   })
 }
 
+/**
+ * Settles what an attempt has put aside: at what its handler says it cost, else at the bound, which is all that is
+ * known of one that was interrupted or timed out. What never came to its handler costs nothing.
+ */
+export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> => {
+  const { attempt, bound, kernel, reservation } = call.running
+  call.running.attempt = undefined
+  call.running.reservation = undefined
+  if (attempt === undefined) {
+    return reservation === undefined ? Exit.void : reported(kernel.budget.refund(reservation, call.now()))
+  }
+  const { spent } = attempt
+  const actual = spent === undefined ? bound : known ? spent : Amounts.most(spent, bound ?? {})
+  if (actual === undefined) return Exit.void
+  call.cost = Amounts.add(call.cost ?? {}, actual)
+  return reservation === undefined
+    ? Exit.void
+    : reported(kernel.budget.settle(reservation, actual, call.now()))
+}
+
+/** What cannot be written any more must not change how the call has ended; operators hear of it. */
+export const reported = (written: Effect.Effect<void, Reason>): Effect.Effect<void> =>
+  Exit.isExit(written) && Exit.isSuccess(written)
+    ? Exit.void
+    : Effect.catchCause(written, (cause) => ErrorReporter.report(cause))
+
+// --- One attempt -----------------------------------------------------------
+
 type AttemptEnd =
   | { readonly _tag: "Value"; readonly value: unknown }
   | { readonly _tag: "Cause"; readonly cause: Cause.Cause<unknown> }
-  | { readonly _tag: "TimedOut"; readonly scope: "attempt" | "deadline"; readonly after: Duration.Duration }
+  | { readonly _tag: "Stopped"; readonly reason: Reason }
 
 /**
  * Runs the handler once, in a fiber of its own, so that a timeout interrupts
  * the handler and nothing else. Starting it and waiting for it are one step: no
  * interruption can land between. A handler that does not suspend costs no timer.
  */
-const attempt = (
-  kernel: Kernel,
-  call: Call,
-  tool: CompiledTool,
-  params: unknown,
-  fiber: Fiber.Fiber<unknown, unknown>
-): Effect.Effect<AttemptEnd> =>
+const attempt = (call: Call, tool: CompiledTool): Effect.Effect<AttemptEnd> =>
   Effect.callback((resume) => {
-    if (tool.cost !== undefined) call.cost = (call.cost ?? 0) + estimate(tool.cost, params)
+    const { running } = call
+    const { clock, kernel, params, request } = running
     call.attempts++
     call.startedAt ??= call.now()
     call.status = "running"
     kernel.recorder.sink.onChange(call)
 
-    const { clock, deadline, request } = call.running
     const current = new Attempt({
       callId: call.callId,
       tool: tool.facts.name,
       attempt: call.attempts,
-      idempotencyKey: request.idempotencyKey,
-      deadline,
+      idempotencyKey: running.key,
+      deadline: call.deadline,
       metadata: call.metadata
     })
-    const fork = Effect.runForkWith(handlerContext(call, tool, fiber, current))
+    running.attempt = current
+    const fork = Effect.runForkWith(handlerContext(call, tool, current))
     const context = { toolCallId: call.callId, preliminary: progress(call, tool) }
     // A handler that throws before it returns its Effect is a defect like any other.
     const child = fork(Effect.suspend(() => tool.handler(params, context)))
@@ -156,29 +260,38 @@ const attempt = (
 
     const timeout = Math.min(tool.timeout, request.timeout ?? tool.timeout)
     const left = call.left()
-    let expired: AttemptEnd | undefined
+    let stopped: AttemptEnd | undefined
     const stop = (): void => {
       current.abort()
       child.interruptUnsafe()
     }
+    const stopFor = (reason: Reason): void => {
+      stopped ??= { _tag: "Stopped", reason }
+      stop()
+    }
     const timer = fork(
-      Effect.map(clock.sleep(Duration.millis(Math.max(0, Math.min(timeout, left)))), () => {
-        expired =
+      Effect.map(clock.sleep(Duration.millis(Math.max(0, Math.min(timeout, left)))), () =>
+        stopFor(
           left <= timeout
-            ? { _tag: "TimedOut", scope: "deadline", after: call.deadlineAfter() }
+            ? call.pastDeadline()
             : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
-        stop()
-      })
+        )
+      )
     )
+    running.onKilled = () => {
+      if (running.killed !== undefined) stopFor(running.killed)
+    }
+    running.onKilled()
     child.addObserver((exit) => {
       timer.interruptUnsafe()
+      running.onKilled = undefined
       if (current.abandoned !== undefined) {
         call.abandoned = true
-        call.running.abandoned.push(current.abandoned)
+        running.abandoned.push(current.abandoned)
       }
       resume(
-        expired !== undefined && Exit.isFailure(exit)
-          ? Effect.as(reportDefects(exit.cause), expired)
+        stopped !== undefined && Exit.isFailure(exit)
+          ? Effect.as(reportDefects(exit.cause), stopped)
           : Exit.succeed(endOf(exit))
       )
     })
@@ -197,14 +310,9 @@ const reportDefects = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Cause.hasDies(cause) ? ErrorReporter.report(cause) : Exit.void
 
 /** Where the handler runs: where it was built, then where it is called, then what this call says. */
-const handlerContext = (
-  call: Call,
-  tool: CompiledTool,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  current: Attempt
-): Context.Context<never> => {
+const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Context.Context<never> => {
   const services = new Map(tool.context)
-  for (const [key, service] of fiber.context.mapUnsafe) services.set(key, service)
+  for (const [key, service] of call.running.fiber.context.mapUnsafe) services.set(key, service)
   services.set(CurrentPrincipal.key, call.running.caller)
   services.set(CurrentCall.key, current)
   if (call.running.span !== undefined) services.set(Tracer.ParentSpan.key, call.running.span)
@@ -245,17 +353,19 @@ interface Succeeded extends Outcome {
 const understand = Effect.fnUntraced(function* (
   call: Call,
   tool: CompiledTool,
-  ended: AttemptEnd,
-  restore: Restore
+  ended: AttemptEnd
 ): Effect.fn.Return<Succeeded | Failed> {
-  if (ended._tag !== "Value") return yield* explain(call, tool, ended, restore)
+  if (ended._tag !== "Value") return yield* explain(call, tool, ended)
   const { value } = ended
-  return yield* Effect.match(withinDeadline(call, restore, tool.codec.encodeSuccess(value)), {
-    onSuccess: (encoded): Succeeded | Failed => ({ reason: undefined, value, encoded }),
-    onFailure: (error): Succeeded | Failed =>
-      "reason" in error
-        ? { ...error, outcomeUnknown: true }
-        : { reason: { _tag: "InvalidResult", issues: error }, outcomeUnknown: false }
+  call.stage = "encode"
+  const encoding = Effect.mapError(tool.codec.encodeSuccess(value), Validation.invalidResult)
+  return yield* Effect.match(waiting(call, encoding), {
+    onSuccess: (encoded): Succeeded | Failed => {
+      call.stage = undefined
+      return { reason: undefined, value, encoded }
+    },
+    // What was done was done, but nobody can be told what came of it.
+    onFailure: (reason): Succeeded | Failed => ({ reason, outcomeUnknown: true })
   })
 })
 
@@ -263,13 +373,10 @@ const understand = Effect.fnUntraced(function* (
 const explain = Effect.fnUntraced(function* (
   call: Call,
   tool: CompiledTool,
-  ended: Exclude<AttemptEnd, { _tag: "Value" }>,
-  restore: Restore
+  ended: Exclude<AttemptEnd, { _tag: "Value" }>
 ): Effect.fn.Return<Failed> {
-  if (ended._tag === "TimedOut") {
-    const { after, scope } = ended
-    return { reason: { _tag: "TimedOut", scope, after }, outcomeUnknown: true }
-  }
+  call.stage = "handler"
+  if (ended._tag === "Stopped") return { reason: ended.reason, outcomeUnknown: true }
   const { cause } = ended
   // The handler interrupted itself: this fiber was not.
   if (Cause.hasInterruptsOnly(cause)) return { reason: { _tag: "Cancelled" }, outcomeUnknown: true }
@@ -286,7 +393,7 @@ const explain = Effect.fnUntraced(function* (
     ...(classified.retryAfter === undefined ? {} : { retryAfter: classified.retryAfter })
   }
   if (declared) {
-    const encoding = yield* Effect.result(withinDeadline(call, restore, tool.codec.encodeFailure(failure)))
+    const encoding = yield* Effect.result(waiting(call, tool.codec.encodeFailure(failure)))
     if (Result.isSuccess(encoding)) {
       return {
         reason: {
@@ -299,7 +406,7 @@ const explain = Effect.fnUntraced(function* (
         outcomeUnknown: classified.outcomeUnknown
       }
     }
-    if ("reason" in encoding.failure) return { ...encoding.failure, outcomeUnknown: true }
+    if ("_tag" in encoding.failure) return { reason: encoding.failure, outcomeUnknown: true }
   } else yield* ErrorReporter.report(cause)
   return {
     reason: { _tag: "HandlerFailed", ...known },

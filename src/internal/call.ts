@@ -1,18 +1,37 @@
 /**
  * One call that runs: what its door asked, its record, and what it holds.
  */
+import type * as Tool from "effect/ai/Tool"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
+import type { Request as ApprovalRequest } from "../Approvals.ts"
+import type { Reservation } from "../Budget.ts"
 import type { Ticket } from "../Bulkhead.ts"
-import { type CallRecord, type Door, type Retried, unknownTool } from "../CallRecord.ts"
+import {
+  type CallRecord,
+  type Door,
+  type Retried,
+  type Stage,
+  type StageVerdict,
+  unknownTool
+} from "../CallRecord.ts"
 import type { Admission } from "../CircuitBreaker.ts"
+import type { Lease } from "../Idempotency.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
+import type { LimitedCall } from "../RateLimits.ts"
+import { CurrentRun, type Run } from "../Run.ts"
+import type { Finding } from "../Screening.ts"
+import type { ToolRules } from "../SecurityPolicy.ts"
+import type { Copied } from "../Taint.ts"
+import type { Amounts } from "../ToolAnnotations.ts"
 import type { Reason } from "../ToolError.ts"
+import * as Verdict from "../Verdict.ts"
 import { ArgumentsView } from "./argumentsView.ts"
+import type { Attempt } from "./attempt.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
 
 /** A call as a door hands it in. Times are milliseconds, points in time since the epoch. */
@@ -28,22 +47,29 @@ export interface Request {
   readonly within?: number | undefined
   readonly requireConfirmation?: boolean | undefined
   readonly idempotencyKey?: string | undefined
+  /** The token of an approval. */
+  readonly approval?: string | undefined
+  /** The caller's number of the call within its run. */
+  readonly step?: string | undefined
   readonly metadata?: Readonly<Record<string, string>> | undefined
   /** The arguments were decoded before the pipeline saw them (`guard`). */
   readonly decoded?: boolean | undefined
   /** The door could not even read the call: nothing is looked at, and it is recorded as this. */
   readonly refused?: Reason | undefined
-  /** A question noted for this very call may be redeemed (`toolkit`). */
-  readonly redeems?: boolean | undefined
+  /** The conversation so far, where a model's call is only looked at. */
+  readonly messages?: Tool.NeedsApprovalContext["messages"] | undefined
+  /** The request for an approval whose arguments a human has edited into these. */
+  readonly replaces?: { readonly request: string; readonly editor: string } | undefined
+  /** How a batch lets others run while this call waits for its human. */
+  readonly park?: (<A, E>(wait: Effect.Effect<A, E>) => Effect.Effect<A, E>) | undefined
   /** Told of preliminary results as the handler gives them, encoded and as they are. */
   readonly onProgress?: ((encoded: unknown, value: unknown) => Effect.Effect<void>) | undefined
   /** The call this one stands in for, and every tool tried so far. */
   readonly parent?: { readonly callId: string; readonly tools: ReadonlySet<string> } | undefined
 }
 
-/** How a call ended, for its door. */
-export interface Ended {
-  readonly record: CallRecord
+/** How the stages of a call came out. */
+export interface Outcome {
   /** Why it did not succeed, or why it is degraded. */
   readonly reason: Reason | undefined
   /** The success, as the handler gave it and as its schema encodes it; absent unless `success` or `degraded`. */
@@ -51,6 +77,18 @@ export interface Ended {
   readonly encoded?: unknown
   /** The failure as the handler gave it. */
   readonly failure?: unknown
+  /** Nobody knows whether the tool did what it was asked. */
+  readonly outcomeUnknown?: boolean
+}
+
+/** An outcome without a value: plain data, because an error object would cost more than the call. */
+export interface Refused extends Outcome {
+  readonly reason: Reason
+}
+
+/** How a call ended, for its door. */
+export interface Ended extends Outcome {
+  readonly record: CallRecord
 }
 
 /**
@@ -61,6 +99,9 @@ export interface Ended {
 export class Call implements CallRecord {
   readonly callId: string
   readonly parentId: string | undefined
+  readonly run: string | undefined
+  readonly session: string | undefined
+  readonly step: string | undefined
   readonly tool: string
   readonly circuit: string | undefined
   readonly door: Door
@@ -69,18 +110,25 @@ export class Call implements CallRecord {
   readonly actor: Principal["actor"]
   readonly queuedAt: number
   readonly metadata: Readonly<Record<string, string>> | undefined
-  readonly traceId: string | undefined
-  readonly spanId: string | undefined
+  readonly toolDigest: string | undefined
+  traceId: string | undefined = undefined
+  spanId: string | undefined = undefined
   status: CallRecord["status"] = "pending"
   reason: CallRecord["reason"] = undefined
   code: string | undefined = undefined
   class: CallRecord["class"] = undefined
+  stage: Stage | undefined = undefined
+  verdicts: ReadonlyArray<StageVerdict> = none
+  policyDigest: string | undefined = undefined
+  approval: string | undefined = undefined
+  answeredFrom: CallRecord["answeredFrom"] = undefined
   attempts = 0
-  retried: ReadonlyArray<Retried> = []
+  retried: ReadonlyArray<Retried> = none
   startedAt: number | undefined = undefined
   completedAt: number | undefined = undefined
   abandoned = false
-  cost: number | undefined = undefined
+  cost: Amounts | undefined = undefined
+  breaker: CallRecord["breaker"] = undefined
   arguments: ArgumentsView = ArgumentsView.unseen
   #running: Running | undefined
 
@@ -88,38 +136,62 @@ export class Call implements CallRecord {
     kernel: Kernel,
     request: Request,
     tool: CompiledTool | undefined,
-    fiber: Fiber.Fiber<unknown, unknown>
+    fiber: Fiber.Fiber<unknown, unknown>,
+    restore: Restore
   ) {
     const clock = fiber.getRef(Clock.Clock)
     const caller = fiber.getRef(CurrentPrincipal)
+    const run = fiber.getRef(CurrentRun)
     this.callId = request.id ?? kernel.nextId()
     this.parentId = request.parent?.callId
+    this.run = run?.id
+    this.session = run?.session ?? caller.session
+    this.step = request.step
     this.tool = tool === undefined ? unknownTool : tool.facts.name
     this.circuit = tool?.circuit
+    this.toolDigest = tool?.digest
     this.door = request.door
     this.principal = caller.id
     this.tenant = caller.tenant
-    this.actor = caller.actor
+    this.actor = run?.actor ?? caller.actor
     this.metadata = request.metadata
     this.queuedAt = clock.currentTimeMillisUnsafe()
-    const within = earlier(request.within, kernel.deadline)
-    const span = kernel.telemetry.open(fiber, {
-      callId: this.callId,
-      tool: this.tool,
-      description: tool?.facts.description,
-      door: this.door
-    })
-    this.traceId = span?.traceId
-    this.spanId = span?.spanId
     this.#running = {
+      kernel,
       request,
+      tool,
+      fiber,
+      restore,
       clock,
       caller,
-      span,
-      deadline: earlier(request.deadline, within === undefined ? undefined : this.queuedAt + within),
+      run,
+      span: undefined,
+      callersDeadline: earlier(
+        earlier(request.deadline, run?.deadline),
+        request.within === undefined ? undefined : this.queuedAt + request.within
+      ),
+      defaultDeadline: kernel.deadline === undefined ? undefined : this.queuedAt + kernel.deadline,
+      rules: undefined,
+      limited: undefined,
+      raw: request.params,
+      params: undefined,
+      verdict: Verdict.allow,
+      findings: none,
+      copied: none,
+      quota: "none",
+      key: undefined,
+      lease: undefined,
+      mayTakeOver: false,
+      grant: undefined,
       ticket: undefined,
       admission: undefined,
-      abandoned: []
+      bound: undefined,
+      reservation: undefined,
+      attempt: undefined,
+      abandoned: [],
+      leave: undefined,
+      killed: undefined,
+      onKilled: undefined
     }
   }
 
@@ -138,15 +210,25 @@ export class Call implements CallRecord {
     return this.running.clock.currentTimeMillisUnsafe()
   }
 
+  /** Notes what a stage said other than yes. */
+  note(verdict: StageVerdict): void {
+    this.verdicts = [...this.verdicts, verdict]
+  }
+
+  /** Milliseconds since the epoch by which the call must have ended; `undefined` without a deadline. */
+  get deadline(): number | undefined {
+    return earlier(this.running.callersDeadline, this.running.defaultDeadline)
+  }
+
   /** Milliseconds left until the deadline; infinite without one. */
   left(): number {
-    const { deadline } = this.running
+    const { deadline } = this
     return deadline === undefined ? Number.POSITIVE_INFINITY : deadline - this.now()
   }
 
   /** The deadline as milliseconds after the call's arrival. */
   deadlineAfter(): Duration.Duration {
-    return Duration.millis(Math.max(0, (this.running.deadline ?? this.queuedAt) - this.queuedAt))
+    return Duration.millis(Math.max(0, (this.deadline ?? this.queuedAt) - this.queuedAt))
   }
 
   pastDeadline(): Extract<Reason, { _tag: "TimedOut" }> {
@@ -154,61 +236,103 @@ export class Call implements CallRecord {
   }
 }
 
-/** What a call holds while it runs. */
-interface Running {
+// One empty list for every call that has nothing to say.
+const none: ReadonlyArray<never> = []
+
+/** What a call knows and holds while it runs. */
+export interface Running {
+  readonly kernel: Kernel
   readonly request: Request
+  readonly tool: CompiledTool | undefined
+  /** The fiber that called. */
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  readonly restore: Restore
   readonly clock: Clock.Clock
   readonly caller: Principal
-  readonly span: Tracer.Span | undefined
-  /** Milliseconds since the epoch. */
-  readonly deadline: number | undefined
+  readonly run: Run | undefined
+  span: Tracer.Span | undefined
+  /** Points in time, milliseconds since the epoch; the default one moves while a human decides. */
+  readonly callersDeadline: number | undefined
+  defaultDeadline: number | undefined
+
+  // What stages have found out, for those that follow.
+  rules: ToolRules | undefined
+  limited: LimitedCall | undefined
+  /** The arguments as they came or, where only decoded ones did, as their schema encodes them. */
+  raw: unknown
+  /** Decoded. */
+  params: unknown
+  /** What the policy, the tool, the caller and the run's taint say together: never a denial. */
+  verdict: Verdict.Verdict
+  findings: ReadonlyArray<Finding>
+  copied: ReadonlyArray<Copied>
+  /** `looked`: the quota has room and is charged later. */
+  quota: "none" | "looked" | "taken"
+
+  // What the call holds, given back when it ends.
+  /** The idempotency key, given or derived. */
+  key: string | undefined
+  lease: Lease | undefined
+  /** A human was asked whether to run again what may have run before. */
+  mayTakeOver: boolean
+  grant: ApprovalRequest | undefined
   ticket: Ticket | undefined
   admission: Admission | undefined
+  /** The most that the attempt may cost, and what was put aside for it. */
+  bound: Amounts | undefined
+  reservation: Reservation | undefined
+  /** The attempt that runs, until it is settled. */
+  attempt: Attempt | undefined
   /** What handlers left running, of any attempt; each settles. */
   readonly abandoned: Array<PromiseLike<unknown>>
+  /** Takes the call off the kill switch's list. */
+  leave: (() => void) | undefined
+  killed: Extract<Reason, { _tag: "Killed" }> | undefined
+  /** What ends the wait the call is in, when it is killed. */
+  onKilled: (() => void) | undefined
 }
 
 const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined ? b : b === undefined ? a : Math.min(a, b)
 
-/** How the stages of a call came out, before it is recorded. */
-export interface Outcome {
-  readonly reason: Reason | undefined
-  readonly value?: unknown
-  readonly encoded?: unknown
-  readonly failure?: unknown
-}
-
-/** An outcome without a value: plain data, because an error object would cost more than the call. */
-export interface Refused extends Outcome {
-  readonly reason: Reason
-}
-
-/** What a stage comes to: what it hands on, or the end of the call. */
-export type Stage<A> = Effect.Effect<A, Refused>
-
-export const refuse = (reason: Reason): Exit.Exit<never, Refused> => Exit.fail({ reason })
-
-/** A port's answer, where `undefined` lets the call go on. */
-export const admitted = (answer: Stage<Reason | undefined>): Stage<void> =>
-  Effect.flatMap(answer, (reason) => (reason === undefined ? Effect.void : refuse(reason)))
-
 /** Makes an effect interruptible again, where a call may wait. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-/** Waits no longer than the deadline allows. */
-export const withinDeadline = <A, E>(
+/** The call as limits see it. */
+export const limitedOf = ({ running }: Call, tool: CompiledTool): LimitedCall => ({
+  tool: tool.facts,
+  principal: running.caller,
+  params: running.request.params,
+  metadata: running.request.metadata
+})
+
+/** Waits: for no longer than the deadline allows, and not when the call is killed meanwhile. */
+export const waiting = <A, E>(
   call: Call,
-  restore: Restore,
-  wait: Effect.Effect<A, E>
-): Effect.Effect<A, E | Refused> => {
+  wait: Effect.Effect<A, E>,
+  deadline: number | undefined = call.deadline
+): Effect.Effect<A, E | Reason> => {
   if (Exit.isExit(wait)) return wait as Exit.Exit<A, E>
-  return call.running.deadline === undefined
-    ? restore(wait)
-    : restore(
-        Effect.timeoutOrElse(wait, {
-          duration: Duration.millis(Math.max(0, call.left())),
-          orElse: () => refuse(call.pastDeadline())
+  const { restore } = call.running
+  const inTime =
+    deadline === undefined
+      ? wait
+      : Effect.timeoutOrElse(wait, {
+          duration: Duration.millis(Math.max(0, deadline - call.now())),
+          orElse: () => Exit.fail(call.pastDeadline())
         })
-      )
+  return restore(Effect.raceFirst(inTime, killed(call)))
 }
+
+const killed = (call: Call): Effect.Effect<never, Reason> =>
+  Effect.callback((resume) => {
+    const { running } = call
+    const stop = () => {
+      if (running.killed !== undefined) resume(Exit.fail(running.killed))
+    }
+    running.onKilled = stop
+    stop()
+    return Effect.sync(() => {
+      running.onKilled = undefined
+    })
+  })

@@ -66,7 +66,7 @@ export const governedToolkit = (
   })
 }
 
-/** What can't be told is asked: the question is then not noted, so that no answer to it lets the call run. */
+/** What can't be told is asked: the question is then not noted, so that nobody can grant it. */
 const needsApproval =
   (pipeline: Pipeline, tool: CompiledTool): Tool.NeedsApprovalFunction<Schema.Top> =>
   (params, context) =>
@@ -97,7 +97,7 @@ const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<Reado
           preliminary: true
         })
       })
-    const request = { door, tool: name, params, id: toolCallId, redeems: door === "toolkit", onProgress }
+    const request = { door, tool: name, params, id: toolCallId, onProgress }
     const fiber = yield* pipeline.run(request).pipe(
       Effect.flatMap((ended) => outputOf(pipeline.tools.get(name), name, ended, visible)),
       Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),

@@ -7,23 +7,41 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Tracer from "effect/Tracer"
 import { Approvals } from "../Approvals.ts"
+import { AuditLog } from "../AuditLog.ts"
+import { Budget } from "../Budget.ts"
 import { Bulkhead, type ToolBulkhead } from "../Bulkhead.ts"
 import { CallRecorder } from "../CallRecord.ts"
 import { CircuitBreaker } from "../CircuitBreaker.ts"
 import { CurrentCall } from "../CurrentCall.ts"
 import { CurrentDefaults, type Defaults } from "../Defaults.ts"
+import { Idempotency } from "../Idempotency.ts"
+import { Keyring } from "../Keyring.ts"
+import { KillSwitch } from "../KillSwitch.ts"
+import { LoopDetector } from "../LoopDetector.ts"
 import { Permissions } from "../Permissions.ts"
 import { CurrentPrincipal } from "../Principal.ts"
 import { RateLimits, type ToolLimits } from "../RateLimits.ts"
+import { Redaction } from "../Redaction.ts"
+import { ResultCache } from "../ResultCache.ts"
+import { CurrentRun } from "../Run.ts"
+import { Screening, type ToolScreening } from "../Screening.ts"
 import { SecurityPolicy, type ToolRules } from "../SecurityPolicy.ts"
+import { Taint } from "../Taint.ts"
 import { Telemetry } from "../Telemetry.ts"
 import * as Annotations from "../ToolAnnotations.ts"
 import * as Validation from "../Validation.ts"
+import * as Amounts from "./amounts.ts"
+import type { Viewer } from "./argumentsView.ts"
+import { toolDigest } from "./digest.ts"
 
 /** What is known of a tool before any call. */
 export interface CompiledTool {
   readonly facts: Annotations.ToolFacts
+  /** Digest of the definition. */
+  readonly digest: string
   readonly codec: Validation.Codec
+  readonly viewer: Viewer
+  readonly screening: ToolScreening | undefined
   readonly callLimits: ToolLimits | undefined
   readonly attemptLimits: ToolLimits | undefined
   readonly bulkhead: ToolBulkhead | undefined
@@ -32,7 +50,11 @@ export interface CompiledTool {
   readonly timeout: number
   readonly retries: number
   readonly classify: ((error: unknown) => Annotations.Classification | undefined) | undefined
-  readonly cost: number | ((params: unknown) => number) | undefined
+  /** The most that one attempt costs, by the decoded parameters. */
+  readonly cost: ((params: unknown) => Amounts.Amounts) | undefined
+  readonly cache: { readonly ttl: number; readonly within: "principal" | "tenant" } | undefined
+  /** What an unknown outcome of the same idempotency key comes to. */
+  readonly afterCrash: "retry" | "ask" | "unknown"
   readonly fallback: Annotations.FallbackSource | undefined
   /** Safe to run again when nobody knows whether it ran. */
   readonly repeatable: boolean
@@ -45,43 +67,71 @@ export interface CompiledTool {
 
 /** The services a pipeline is made of: an in-process set is `Interlock.layer`. */
 export type Governance =
+  | Keyring
   | CallRecorder
-  | SecurityPolicy
+  | KillSwitch
   | Permissions
-  | Approvals
+  | SecurityPolicy
   | RateLimits
+  | Screening
+  | Idempotency
+  | ResultCache
+  | LoopDetector
+  | Taint
+  | Approvals
   | Bulkhead
+  | AuditLog
   | CircuitBreaker
+  | Budget
+  | Redaction
   | Telemetry
 
 export class Kernel {
+  readonly keyring: Keyring["Service"]
   readonly recorder: CallRecorder["Service"]
-  readonly policy: SecurityPolicy["Service"]
+  readonly killSwitch: KillSwitch["Service"]
   readonly permissions: Permissions["Service"]
-  readonly approvals: Approvals["Service"]
+  readonly policy: SecurityPolicy["Service"]
   readonly rateLimits: RateLimits["Service"]
+  readonly screening: Screening["Service"]
+  readonly idempotency: Idempotency["Service"]
+  readonly cache: ResultCache["Service"]
+  readonly loops: LoopDetector["Service"]
+  readonly taint: Taint["Service"]
+  readonly approvals: Approvals["Service"]
   readonly bulkhead: Bulkhead["Service"]
+  readonly audit: AuditLog["Service"]
   readonly breaker: CircuitBreaker["Service"]
+  readonly budget: Budget["Service"]
+  readonly redaction: Redaction["Service"]
   readonly telemetry: Telemetry["Service"]
   readonly defaults: Defaults
   readonly deadline: number | undefined
   readonly tools = new Map<string, CompiledTool>()
-  readonly hashKey: Uint8Array
   readonly #idPrefix: string
   #lastId = 0
 
-  constructor(services: Context.Context<Governance>, hashKey: Uint8Array, idPrefix: string) {
+  constructor(services: Context.Context<Governance>, idPrefix: string) {
+    this.keyring = Context.get(services, Keyring)
     this.recorder = Context.get(services, CallRecorder)
-    this.policy = Context.get(services, SecurityPolicy)
+    this.killSwitch = Context.get(services, KillSwitch)
     this.permissions = Context.get(services, Permissions)
-    this.approvals = Context.get(services, Approvals)
+    this.policy = Context.get(services, SecurityPolicy)
     this.rateLimits = Context.get(services, RateLimits)
+    this.screening = Context.get(services, Screening)
+    this.idempotency = Context.get(services, Idempotency)
+    this.cache = Context.get(services, ResultCache)
+    this.loops = Context.get(services, LoopDetector)
+    this.taint = Context.get(services, Taint)
+    this.approvals = Context.get(services, Approvals)
     this.bulkhead = Context.get(services, Bulkhead)
+    this.audit = Context.get(services, AuditLog)
     this.breaker = Context.get(services, CircuitBreaker)
+    this.budget = Context.get(services, Budget)
+    this.redaction = Context.get(services, Redaction)
     this.telemetry = Context.get(services, Telemetry)
     this.defaults = Context.get(services, CurrentDefaults)
     this.deadline = this.defaults.deadline === undefined ? undefined : millis(this.defaults.deadline)
-    this.hashKey = hashKey
     this.#idPrefix = idPrefix
   }
 
@@ -94,9 +144,21 @@ export class Kernel {
     const get = <I, S>(key: Context.Key<I, S>): S | undefined =>
       Context.getOrUndefined(tool.annotations as Context.Context<never>, key)
     const circuit = get(Annotations.Circuit)
+    const cache = get(Annotations.Cache)
+    const codec = Validation.compile(tool)
+    const digest = toolDigest(facts)
+    const redaction = this.redaction.forTool(facts)
+    const repeatable = facts.readonly === true || facts.idempotent === true
     this.tools.set(tool.name, {
       facts,
-      codec: Validation.compile(tool),
+      digest,
+      codec,
+      viewer: {
+        hashKey: this.keyring.key("arguments"),
+        names: codec.names,
+        redact: redaction.params
+      },
+      screening: this.screening.forTool(facts),
       callLimits: this.rateLimits.forTool(facts, "call"),
       attemptLimits: this.rateLimits.forTool(facts, "attempt"),
       bulkhead: this.bulkhead.forTool(facts),
@@ -104,12 +166,17 @@ export class Kernel {
       timeout: millis(get(Annotations.Timeout) ?? this.defaults.timeout),
       retries: get(Annotations.Retries) ?? this.defaults.retry.retries,
       classify: get(Annotations.Classify),
-      cost: get(Annotations.Cost),
+      cost: costOf(get(Annotations.Cost)),
+      cache:
+        cache === undefined
+          ? undefined
+          : { ttl: millis(cache.ttl ?? this.defaults.cacheTtl), within: cache.within ?? "principal" },
+      afterCrash: get(Annotations.AfterCrash) ?? (repeatable ? "retry" : "unknown"),
       fallback: get(Annotations.Fallback),
-      repeatable: facts.readonly === true || facts.idempotent === true,
+      repeatable,
       handler: handler.handler,
       context: ambientFree(handler.context),
-      rules: this.policy.compile(facts),
+      rules: this.policy.compile(facts, digest),
       rulesVersion: this.policy.version()
     })
   }
@@ -118,7 +185,7 @@ export class Kernel {
   rulesOf(tool: CompiledTool): ToolRules {
     const version = this.policy.version()
     if (tool.rulesVersion !== version) {
-      tool.rules = this.policy.compile(tool.facts)
+      tool.rules = this.policy.compile(tool.facts, tool.digest)
       tool.rulesVersion = version
     }
     return tool.rules
@@ -128,8 +195,19 @@ export class Kernel {
 // What was ambient where a handler's layer was built must not speak for later callers.
 const ambientFree = (context: Context.Context<never>): ReadonlyMap<string, unknown> => {
   const services = new Map(context.mapUnsafe)
-  for (const key of [CurrentPrincipal.key, CurrentCall.key, Tracer.ParentSpan.key]) services.delete(key)
+  for (const key of [CurrentPrincipal.key, CurrentRun.key, CurrentCall.key, Tracer.ParentSpan.key])
+    services.delete(key)
   return services
+}
+
+// A plain amount is read once; nonsense in it is the tool's bug and is found when the executor is made.
+const costOf = (
+  cost: Annotations.Cost["Service"] | undefined
+): ((params: unknown) => Amounts.Amounts) | undefined => {
+  if (cost === undefined) return undefined
+  if (typeof cost === "function") return (params) => Amounts.from(cost(params))
+  const amounts = Amounts.from(cost)
+  return () => amounts
 }
 
 const millis = (duration: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(duration))

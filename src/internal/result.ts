@@ -34,6 +34,8 @@ export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
     completedAt,
     latency: completedAt - record.queuedAt,
     ...(record.cost === undefined ? {} : { cost: record.cost }),
+    ...(record.answeredFrom === undefined ? {} : { answeredFrom: record.answeredFrom }),
+    ...(record.approval === undefined ? {} : { approval: record.approval }),
     ...(record.abandoned ? { abandoned: true as const } : {}),
     ...(record.traceId === undefined ? {} : { traceId: record.traceId }),
     ...(record.spanId === undefined ? {} : { spanId: record.spanId })

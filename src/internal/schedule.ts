@@ -77,6 +77,7 @@ export const runNodes = (
     const fibers: Array<Fiber.Fiber<unknown> | undefined> = new Array(nodes.length)
     let next = 0
     let running = 0
+    let parked = 0
     let ended = 0
     let halted = false
     let interrupted = false
@@ -88,6 +89,7 @@ export const runNodes = (
       const halt = (): void => {
         halted = true
         for (const fiber of fibers) fiber?.interruptUnsafe()
+        for (const take of returning.splice(0)) take()
       }
       const settle = (index: number, result: ToolResult): void => {
         results[index] = result
@@ -132,7 +134,7 @@ export const runNodes = (
             : Math.min(request.deadline, options.deadline ?? request.deadline)
         const params = resolved === undefined ? request.params : resolved.params
         running++
-        const fiber = start(pipeline, context, { ...request, params, deadline }, (result) => {
+        const fiber = start(pipeline, context, { ...request, params, deadline, park }, (result) => {
           running--
           settle(index, result)
         })
@@ -144,9 +146,30 @@ export const runNodes = (
           pump()
         })
       }
+      // Calls that have waited for a human and want their place back, before any that has not begun.
+      const returning: Array<() => void> = []
+      const park = <A, E>(wait: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+        Effect.suspend(() => {
+          running--
+          parked++
+          pump()
+          return Effect.ensuring(wait, placeAgain)
+        })
+      const placeAgain = Effect.callback<void>((resume) => {
+        const take = (): void => {
+          parked--
+          running++
+          resume(Exit.void)
+        }
+        if (halted || running < options.concurrency) take()
+        else returning.push(take)
+      })
       const pump = (): void => {
         if (pumping) return
         pumping = true
+        while (returning.length > 0 && running < options.concurrency) {
+          returning.shift()?.()
+        }
         let starts = 0
         while (!interrupted && next < ready.length && running < options.concurrency) {
           if (++starts > startsPerTurn) {
@@ -156,7 +179,7 @@ export const runNodes = (
           begin(ready[next++] as number)
         }
         pumping = false
-        if (running > 0) return
+        if (running > 0 || parked > 0) return
         if (interrupted) onIdle?.()
         else if (ended === nodes.length) {
           resume(Exit.succeed({ results: results as Array<ToolResult>, stoppedBy }))

@@ -35,12 +35,11 @@ import * as ToolExecutor from "../ToolExecutor.ts"
  * listed unless a visibility hides it; who may run it is decided at every call.
  */
 export const layer = <T extends ToolExecutor.Tools>(
-  toolkit: Toolkit.Toolkit<T>,
-  options?: ToolExecutor.Options
+  toolkit: Toolkit.Toolkit<T>
 ): Layer.Layer<never, never, ToolExecutor.Governance | Health | McpServer.ToolkitRequirements<T>> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const { pipeline } = yield* ToolExecutor.make(toolkit, options)
+      const { pipeline } = yield* ToolExecutor.make(toolkit)
       const governed = governedToolkit(pipeline, "mcp", Effect.succeed(new Set(pipeline.tools.keys())))
       const tools = Array.from(pipeline.tools.values(), ({ facts }) => facts.tool)
       // `McpServer` evaluates the toolkit to get its handlers: this one evaluates to governed ones.

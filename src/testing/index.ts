@@ -43,7 +43,11 @@ export const layerAllowAll: Layer.Layer<SecurityPolicy.SecurityPolicy | Permissi
       SecurityPolicy.SecurityPolicy,
       Effect.map(SecurityPolicy.make(), (policy) => ({
         ...policy,
-        compile: (tool) => ({ ...policy.compile(tool), byName: Verdict.allow, byArguments: undefined })
+        compile: (tool, digest) => ({
+          ...policy.compile(tool, digest),
+          byName: Verdict.allow,
+          byArguments: undefined
+        })
       }))
     ),
     Layer.succeed(Permissions.Permissions, {

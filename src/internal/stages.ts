@@ -1,0 +1,367 @@
+/**
+ * The stages of a call, in their order: the one list that every door runs and
+ * that `evaluate` only looks at.
+ *
+ * `enter` decides, and takes what the call needs; what it takes is known to the
+ * call at once and given back when the call ends. `look` says what `enter` would
+ * come to and changes nothing; where it is absent, `enter` itself changes
+ * nothing but the call.
+ */
+import * as Effect from "effect/Effect"
+import type { Stage as StageName } from "../CallRecord.ts"
+import type { ToolRules } from "../SecurityPolicy.ts"
+import * as Validation from "../Validation.ts"
+import * as Verdict from "../Verdict.ts"
+import { cached, claimKey, peekKey } from "./answers.ts"
+import * as ArgumentLimits from "./argumentLimits.ts"
+import { ArgumentsView } from "./argumentsView.ts"
+import { attempts, lookAtAttempt } from "./attempts.ts"
+import { type Call, limitedOf, waiting } from "./call.ts"
+import { confirm, confirmed, lookAtConfirmation, toolsOwn } from "./confirmation.ts"
+import { encodeParams } from "./encodeParams.ts"
+import type { CompiledTool } from "./kernel.ts"
+import { after, refuse, type Step, type Steps } from "./step.ts"
+
+export interface Stage {
+  readonly name: StageName
+  readonly enter: (call: Call, tool: CompiledTool) => Steps
+  readonly look?: (call: Call, tool: CompiledTool) => Steps
+  /** What must have let the call through for this one to have anything to look at. */
+  readonly needs?: StageName
+}
+
+// --- Who and what, before any look at the arguments ------------------------
+
+const killSwitch: Stage = {
+  name: "kill_switch",
+  enter: (call, tool) => {
+    const { running } = call
+    const { caller, kernel } = running
+    const killed = kernel.killSwitch.check(tool.facts, caller, call.now())
+    if (killed !== undefined) return refuse(killed)
+    running.leave ??= kernel.killSwitch.enter(tool.facts, caller, (reason) => {
+      running.killed ??= reason
+      running.onKilled?.()
+    })
+    return undefined
+  },
+  look: (call, tool) => {
+    const killed = call.running.kernel.killSwitch.check(tool.facts, call.running.caller, call.now())
+    return killed === undefined ? undefined : refuse(killed)
+  }
+}
+
+const permissions: Stage = {
+  name: "permissions",
+  enter: (call, tool) =>
+    after(call.running.kernel.permissions.check(call.running.caller, tool.facts), (access) => {
+      if (access._tag === "Granted") return undefined
+      const { message, missing } = access
+      return refuse({ _tag: "PermissionDenied", message, missing })
+    })
+}
+
+const policy: Stage = {
+  name: "policy",
+  enter: (call, tool) => {
+    const rules = call.running.kernel.rulesOf(tool)
+    call.running.rules = rules
+    call.policyDigest = rules.digest
+    if (rules.flags.length > 0) call.note({ stage: "policy", verdict: "flag", reasons: rules.flags })
+    return ruled(call, "policy", rules.byName, rules.shadow?.byName)
+  }
+}
+
+/** A denial ends the call; what else was said is kept, and what a policy in shadow says is only noted. */
+const ruled = (
+  call: Call,
+  stage: StageName,
+  verdict: Verdict.Verdict,
+  shadow: Verdict.Verdict | undefined
+): Step => {
+  if (shadow !== undefined && shadow._tag !== verdict._tag) {
+    call.note({ stage, verdict: wordOf[shadow._tag], reasons: Verdict.reasonsOf(shadow), shadow: true })
+  }
+  if (verdict._tag === "Allow") return undefined
+  call.note({ stage, verdict: wordOf[verdict._tag], reasons: verdict.reasons })
+  if (verdict._tag !== "Deny") {
+    call.running.verdict = Verdict.combine(call.running.verdict, verdict)
+    return undefined
+  }
+  return refuse({
+    _tag: "PolicyDenied",
+    rule: verdict.reasons.map((reason) => reason.rule).join(", "),
+    message: verdict.reasons.map((reason) => reason.message).join(" ")
+  })
+}
+
+const wordOf = { Allow: "allow", Confirm: "confirm", Approve: "approve", Deny: "deny" } as const
+
+// --- How many --------------------------------------------------------------
+
+/** Whether a human may be asked about the call: then the quota is only looked at, and charged after the answer. */
+const mayAsk = ({ running }: Call, tool: CompiledTool, rules: ToolRules): boolean =>
+  running.request.requireConfirmation === true ||
+  running.request.approval !== undefined ||
+  running.run !== undefined ||
+  rules.byName._tag !== "Allow" ||
+  rules.byArguments !== undefined ||
+  tool.facts.tool.needsApproval !== undefined ||
+  tool.afterCrash === "ask"
+
+const rateLimit: Stage = {
+  name: "rate_limit",
+  enter: (call, tool) => {
+    const { callLimits } = tool
+    const { running } = call
+    if (callLimits === undefined || running.quota === "taken") return undefined
+    running.limited = limitedOf(call, tool)
+    if (!mayAsk(call, tool, running.rules as ToolRules)) return takeQuota.enter(call, tool)
+    running.quota = "looked"
+    return after(callLimits.peek(running.limited, call.now()), (refusal) => {
+      if (refusal === undefined) return undefined
+      running.quota = "none"
+      return refuse(refusal)
+    })
+  },
+  look: (call, tool) =>
+    tool.callLimits === undefined
+      ? undefined
+      : after(tool.callLimits.peek(limitedOf(call, tool), call.now()), (refusal) =>
+          refusal === undefined ? undefined : refuse(refusal)
+        )
+}
+
+const takeQuota: Stage = {
+  name: "rate_limit",
+  enter: (call, { callLimits }) => {
+    const { running } = call
+    if (callLimits === undefined || running.limited === undefined || running.quota === "taken") {
+      return undefined
+    }
+    return after(waiting(call, callLimits.take(running.limited, call.now())), (refusal) => {
+      running.quota = refusal === undefined ? "taken" : "none"
+      return refusal === undefined ? undefined : refuse(refusal)
+    })
+  },
+  look: rateLimit.look as Stage["enter"]
+}
+
+// --- The arguments ---------------------------------------------------------
+
+const size: Stage = {
+  name: "size",
+  enter: (call, tool) => {
+    const { request } = call.running
+    if (request.decoded !== true) return measured(call, tool, request.params)
+    // Where Effect has decoded before, the arguments are encoded again; some schemas cannot.
+    return after(encodeParams(tool, request.params), (encoded) => {
+      call.running.params = request.params
+      return measured(call, tool, encoded ?? request.params)
+    })
+  }
+}
+
+const measured = (call: Call, tool: CompiledTool, raw: unknown): Step => {
+  call.running.raw = raw === undefined ? {} : raw
+  const inspection = ArgumentLimits.inspect(raw, (call.running.rules as ToolRules).limits)
+  if (inspection._tag === "Ok") {
+    call.arguments = ArgumentsView.of(tool.viewer, raw)
+    return undefined
+  }
+  // What was decoded and cannot be encoded again is no fault of the caller.
+  if (call.running.request.decoded === true && inspection.limit === "json") return undefined
+  call.arguments = ArgumentsView.refused(inspection.limit)
+  return refuse(inspection)
+}
+
+const policyRaw: Stage = {
+  name: "policy_raw",
+  needs: "size",
+  enter: (call) => byArguments(call, "policy_raw", call.running.raw)
+}
+
+const byArguments = (call: Call, stage: StageName, params: unknown): Step => {
+  const { byArguments, shadow } = call.running.rules as ToolRules
+  if (byArguments === undefined && shadow?.byArguments === undefined) return undefined
+  const { caller } = call.running
+  return ruled(
+    call,
+    stage,
+    byArguments?.(params, caller) ?? Verdict.allow,
+    shadow === undefined ? undefined : (shadow.byArguments?.(params, caller) ?? Verdict.allow)
+  )
+}
+
+const decode: Stage = {
+  name: "decode",
+  needs: "size",
+  enter: (call, tool) => {
+    const { running } = call
+    if (running.request.decoded === true) return undefined
+    const decoding = Effect.mapError(tool.codec.decode(running.raw), Validation.invalidParams)
+    return after(waiting(call, decoding), (params) => {
+      running.params = params
+      return undefined
+    })
+  }
+}
+
+/** Also what the caller and the tool itself wish, which only a decoded call can be asked about. */
+const policyDecoded: Stage = {
+  name: "policy_decoded",
+  needs: "decode",
+  enter: (call, tool) => {
+    const { running } = call
+    const denied = byArguments(call, "policy_decoded", running.params)
+    if (denied !== undefined) return denied
+    if (running.request.requireConfirmation === true) {
+      running.verdict = Verdict.combine(running.verdict, callersWish)
+    }
+    const own = toolsOwn(tool, running.params, {
+      toolCallId: call.callId,
+      messages: running.request.messages ?? []
+    })
+    return after(waiting(call, own), (wish) => {
+      running.verdict = Verdict.combine(running.verdict, wish)
+      return undefined
+    })
+  }
+}
+
+const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
+
+const screening: Stage = {
+  name: "screening",
+  needs: "decode",
+  enter: (call, tool) => {
+    const findings = tool.screening?.params(call.running.raw)
+    if (findings === undefined || findings.length === 0) return undefined
+    call.running.findings = findings
+    const refused = findings.filter((finding) => finding.severity === "refuse")
+    const reasons = findings.map(({ message, rule }) => ({ rule, message }))
+    call.note({ stage: "screening", verdict: refused.length > 0 ? "deny" : "flag", reasons })
+    return refused.length === 0
+      ? undefined
+      : refuse({
+          _tag: "ArgumentsScreened",
+          findings: refused.map(({ message, path, rule }) => ({ rule, path, message }))
+        })
+  }
+}
+
+// --- Was it done before, and does it make sense to go on -------------------
+
+const idempotency: Stage = { name: "idempotency", needs: "decode", enter: claimKey, look: peekKey }
+
+const cache: Stage = { name: "cache", needs: "decode", enter: cached }
+
+const loops: Stage = {
+  name: "loops",
+  needs: "decode",
+  enter: (call, tool) => {
+    const { kernel, raw, run } = call.running
+    if (run === undefined || run.driver !== "model") return undefined
+    const looped = { tool: tool.facts.name, params: raw }
+    const loop = kernel.loops.check(run, looped)
+    if (loop === undefined) return undefined
+    kernel.loops.refused(run, looped)
+    return refuse(loop)
+  },
+  look: (call, tool) => {
+    const { kernel, raw, run } = call.running
+    if (run === undefined || run.driver !== "model") return undefined
+    const loop = kernel.loops.check(run, { tool: tool.facts.name, params: raw })
+    return loop === undefined ? undefined : refuse(loop)
+  }
+}
+
+const taint: Stage = {
+  name: "taint",
+  needs: "decode",
+  enter: (call, tool) => {
+    const { kernel, raw, run } = call.running
+    const tainted = run === undefined ? undefined : kernel.taint.check(run, tool.facts, raw)
+    if (tainted === undefined) return undefined
+    call.running.copied = tainted.copied
+    return ruled(call, "taint", tainted.verdict, undefined)
+  }
+}
+
+// --- A human, a slot, a record, and the handler ----------------------------
+
+const confirmation: Stage = {
+  name: "confirmation",
+  needs: "decode",
+  enter: confirm,
+  look: lookAtConfirmation
+}
+
+/** The grant is used up only when nothing but the record stands before the handler. */
+const useGrant: Stage = { name: "confirmation", needs: "decode", enter: confirmed, look: () => undefined }
+
+const bulkhead: Stage = {
+  name: "bulkhead",
+  enter: (call, tool) => {
+    if (tool.bulkhead === undefined) return undefined
+    const ticket = tool.bulkhead.enter()
+    if ("_tag" in ticket) return refuse(ticket)
+    call.running.ticket = ticket
+    return ticket.wait === undefined ? undefined : after(waiting(call, ticket.wait), () => undefined)
+  },
+  look: (_, tool) => {
+    const refusal = tool.bulkhead?.peek()
+    return refusal === undefined ? undefined : refuse(refusal)
+  }
+}
+
+const audit: Stage = {
+  name: "audit",
+  enter: (call, tool) => unlessRefused(call, tool, call.running.kernel.audit.intent(call, call.now())),
+  look: (call, tool) => unlessRefused(call, tool, call.running.kernel.audit.ready)
+}
+
+/** What cannot be recorded runs all the same where the log's own rule says so; the log tells of it loudly. */
+const unlessRefused = (
+  call: Call,
+  tool: CompiledTool,
+  written: ReturnType<Call["running"]["kernel"]["audit"]["intent"]>
+): Steps => {
+  const step = after(written, () => undefined)
+  if (step === undefined) return undefined
+  const { audit } = call.running.kernel
+  const overruled = (step: Step): Step =>
+    audit.whenUnavailable(tool.facts.destructive) === "run" ? undefined : step
+  return Effect.isEffect(step) ? Effect.map(step as Effect.Effect<Step>, overruled) : overruled(step as Step)
+}
+
+const handler: Stage = { name: "handler", needs: "decode", enter: attempts, look: lookAtAttempt }
+
+/** Every stage after the tool was found. */
+export const stages: ReadonlyArray<Stage> = [
+  killSwitch,
+  permissions,
+  policy,
+  rateLimit,
+  size,
+  policyRaw,
+  decode,
+  policyDecoded,
+  screening,
+  idempotency,
+  cache,
+  loops,
+  taint,
+  confirmation,
+  takeQuota,
+  bulkhead,
+  useGrant,
+  audit,
+  handler
+]
+
+/** From here on a call that the tool could not serve may be answered by its fallback. */
+export const firstWithFallback: number = stages.indexOf(bulkhead)
+
+/** Up to here a call that ends without a handler is charged to the quota that was only looked at. */
+export const lastCharged: number = stages.indexOf(taint)
