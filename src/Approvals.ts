@@ -1,15 +1,64 @@
-/** (the module doc is written with the module) */
+/**
+ * What humans are asked about single calls, and the grants they give.
+ *
+ * A request shows a human the call (tool, redacted arguments, on whose behalf,
+ * who asks, why, at what risk, until when); its raw arguments are kept sealed
+ * beside it, and wiped as soon as it is neither pending nor granted.
+ *
+ * - A grant lets one call run once: this call id, tool, arguments (by keyed
+ *   hash), principal and tenant, as long as the tool's definition and the policy
+ *   rules that match it are what they were. It is proven by a signed token, which
+ *   is checked at every use, also where only the store holds it.
+ * - Decisions are made by request id, never by call id, and on behalf of the
+ *   calling fiber's `CurrentPrincipal`, which must be a person's.
+ * - `confirm`: only the very principal of the request. `approve`: only another
+ *   principal of the same tenant. Never the actor that asked, never whoever
+ *   edited the arguments that are to be approved, never somebody anonymous.
+ * - No: whoever may grant, and the principal of the request itself.
+ *
+ * Precedence, said once: where several requests fit a call, a rejection counts,
+ * then a grant, then a pending question. A token that does not fit is invalid,
+ * whatever else the store holds.
+ *
+ * Time decides what has expired (15 minutes after it was asked, by default), not
+ * a timer. Changes of the tool, of the policy or of the arguments make a new
+ * question. To rotate the key, make another one active and keep the old one in
+ * the keyring until what it signed has expired.
+ *
+ * Whoever may write to the store and has no key can take requests away, and can
+ * bring back a used grant of which they kept a copy; nothing else passes.
+ */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
-import type * as Stream from "effect/Stream"
-import type { Actor } from "./Principal.ts"
+import { WebCrypto } from "effect/crypto/WebCrypto"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Terminal } from "effect/Terminal"
+import { decisions } from "./internal/approvalDecisions.ts"
+import { Desk } from "./internal/approvalDesk.ts"
+import { requestOf } from "./internal/approvalDocument.ts"
+import { ApprovalError } from "./internal/approvalError.ts"
+import { MemoryStore } from "./internal/approvalMemory.ts"
+import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
+import { atTerminal } from "./internal/approvalTerminal.ts"
+import { Watch } from "./internal/approvalWatch.ts"
+import { Keyring } from "./Keyring.ts"
+import type { Actor, Principal } from "./Principal.ts"
 import type { View } from "./Redaction.ts"
 import type { Finding } from "./Screening.ts"
 import type { Copied } from "./Taint.ts"
 import type { RiskLevel } from "./ToolAnnotations.ts"
 import type { Reason } from "./ToolError.ts"
 import type * as Verdict from "./Verdict.ts"
+
+export type { About, ApprovalStore, Change, Held, Put } from "./internal/approvalStore.ts"
+
+// --- Models ----------------------------------------------------------------
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 export type Invalid = Extract<Reason, { readonly _tag: "ApprovalInvalid" }>
@@ -25,6 +74,8 @@ export interface Subject {
   readonly toolDigest: string
   /** Digest of the policy rules that match the tool. */
   readonly policyDigest: string
+  /** Who must be asked now, where that is known: a confirmation is no approval, an approval also confirms. */
+  readonly by?: "confirm" | "approve"
 }
 
 /** A question to a human about exactly one call. */
@@ -65,7 +116,7 @@ export interface Request extends Omit<Question, "argumentsHash" | "argumentsJson
 
 export type Asked =
   | { readonly _tag: "Pending"; readonly request: Request }
-  /** Decided at once: by a terminal, or in a test. */
+  /** Decided at once, by a terminal or in a test, or since it was asked: `redeem` uses the grant, asking does not. */
   | { readonly _tag: "Granted"; readonly request: Request }
   | { readonly _tag: "Rejected"; readonly request: Request }
   /** Too many undecided requests of the principal; milliseconds until there is room. */
@@ -79,16 +130,10 @@ export type Redeemed =
   | { readonly _tag: "Rejected"; readonly request: Request }
   | { readonly _tag: "Invalid"; readonly reason: Invalid }
 
-/** Why a decision was not taken. */
-export class ApprovalError extends Schema.TaggedError<ApprovalError>("interlock/ApprovalError")(
-  "ApprovalError",
-  {
-    reason: Schema.Literals(["not_found", "not_pending", "expired", "not_allowed"]),
-    message: Schema.String
-  }
-) {}
-
+/** Which requests to look at; all that is given must hold. */
 export interface Selection {
+  /** At most so many, the newest; 1,000. */
+  readonly limit?: number
   readonly state?: State
   readonly principal?: string
   readonly tenant?: string
@@ -96,6 +141,12 @@ export interface Selection {
   readonly run?: string
   readonly callId?: string
 }
+
+// --- Errors ----------------------------------------------------------------
+
+export { ApprovalError } from "./internal/approvalError.ts"
+
+// --- Service ---------------------------------------------------------------
 
 export class Approvals extends Context.Service<
   Approvals,
@@ -137,7 +188,164 @@ export class Approvals extends Context.Service<
     readonly replace: (id: string) => Effect.Effect<Request, ApprovalError | Unavailable>
     readonly get: (id: string) => Effect.Effect<Request | undefined, Unavailable>
     readonly list: (selection?: Selection) => Effect.Effect<ReadonlyArray<Request>, Unavailable>
-    /** Requests as they are made and change. */
+    /** Marks all that is overdue as expired and wipes its arguments; how many there were. Asking does it once a minute. */
+    readonly expire: Effect.Effect<number, Unavailable>
+    /** Requests as they are made and change. A slow reader loses the oldest of 1,024, and never holds up a call. */
     readonly changes: Stream.Stream<Request>
   }
 >()("interlock/Approvals") {}
+
+export interface Options {
+  /** Undecided requests of one principal; 20. Beyond it, asking is refused. */
+  readonly maxUndecided?: number
+  /** How long a request may be decided and its grant used; 15 minutes, finite. */
+  readonly expiresAfter?: Duration.Input
+  /** A further condition on whoever is to grant, or to reject what is not their own. It can forbid, never allow. */
+  readonly mayDecide?: (decider: Principal, request: Request) => boolean
+}
+
+// --- make ------------------------------------------------------------------
+
+/** Approvals that are kept in a store. Throws a `RangeError` for an option that makes no sense. */
+export const make = (
+  store: ApprovalStore,
+  options: Options = {}
+): Effect.Effect<Approvals["Service"], never, Keyring | Scope.Scope> => {
+  const { maxUndecided = 20, mayDecide = () => true } = options
+  if (!(Number.isInteger(maxUndecided) && maxUndecided >= 0)) {
+    throw new RangeError(`Approvals: maxUndecided must be an integer of at least 0, got ${maxUndecided}`)
+  }
+  const expiresAfter = Duration.toMillis(Duration.fromInputUnsafe(options.expiresAfter ?? "15 minutes"))
+  if (!(expiresAfter >= 1 && expiresAfter < Infinity)) {
+    throw new RangeError("Approvals: expiresAfter must be finite and at least a millisecond")
+  }
+  return Effect.gen(function* () {
+    const keyring = yield* Keyring
+    const crypto = yield* WebCrypto
+    const pubsub = yield* Effect.acquireRelease(PubSub.sliding<Held>(1024), PubSub.shutdown)
+    const random = (size: number) => crypto.getRandomValues(new Uint8Array(size))
+    const watch = new Watch(store, pubsub)
+    const changed = (held: Held) => watch.changed(held)
+    const desk = new Desk({ store, keyring, maxUndecided, expiresAfter, random, changed })
+    return {
+      ask: (question, now) => desk.ask(question, now),
+      peek: (subject, token, now) => desk.peek(subject, token, now),
+      redeem: (subject, token, now) => desk.redeem(subject, token, now),
+      decided: (id) => watch.decided(id, desk),
+      ...decisions({ store, keyring, desk, changed, mayDecide }),
+      get: Effect.fnUntraced(function* (id) {
+        const held = yield* store.find(id)
+        return held && requestOf(held, yield* Clock.currentTimeMillis)
+      }),
+      list: Effect.fnUntraced(function* (selection = {}) {
+        const now = yield* Clock.currentTimeMillis
+        const found = yield* store.list({ limit: 1000, ...selection }, now)
+        return found.map((held) => requestOf(held, now))
+      }),
+      expire: Effect.gen(function* () {
+        const expired = yield* store.expire(yield* Clock.currentTimeMillis)
+        for (const held of expired) changed(held)
+        return expired.length
+      }),
+      changes: watch.changes
+    }
+  })
+}
+
+// --- Layers ----------------------------------------------------------------
+
+export interface MemoryOptions extends Options {
+  /**
+   * Requests kept, of all principals and in every state; 10,000. Beyond it those that have ended go first, then the
+   * oldest undecided expires.
+   */
+  readonly maxRequests?: number
+}
+
+/** Approvals in this process. Throws a `RangeError` for an option that makes no sense. */
+export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Approvals, never, Keyring> =>
+  Layer.effect(Approvals, makeMemory(options))
+
+const makeMemory = (
+  options: MemoryOptions
+): Effect.Effect<Approvals["Service"], never, Keyring | Scope.Scope> => {
+  const { maxRequests = 10_000 } = options
+  if (!(Number.isInteger(maxRequests) && maxRequests >= 1)) {
+    throw new RangeError(`Approvals: maxRequests must be an integer of at least 1, got ${maxRequests}`)
+  }
+  // Checks the options now; each layer that is built has a store of its own.
+  const checked = () => make(new MemoryStore(maxRequests), options)
+  checked()
+  return Effect.suspend(checked)
+}
+
+/**
+ * Approvals in this process that ask the person at the terminal, one question
+ * at a time: the call waits for the answer. The person is taken to be the one on
+ * whose behalf the calls are made, so it can only confirm, and not for anonymous
+ * callers; whatever else is asked stays pending. No answer but `y` or `yes`
+ * lets a call run; a terminal that is closed leaves the question pending.
+ */
+export const layerTerminal = (
+  options: MemoryOptions = {}
+): Layer.Layer<Approvals, never, Keyring | Terminal> => {
+  const memory = makeMemory(options)
+  return Layer.effect(
+    Approvals,
+    Effect.gen(function* () {
+      return atTerminal(yield* memory, yield* Terminal)
+    })
+  )
+}
+
+/** Grants whatever is asked and remembers nothing. For tests. */
+export const layerAllowAll: Layer.Layer<Approvals> = Layer.sync(Approvals, () => fixed("granted"))
+
+/** Rejects whatever is asked and remembers nothing. For tests. */
+export const layerDenyAll: Layer.Layer<Approvals> = Layer.sync(Approvals, () => fixed("rejected"))
+
+const fixed = (state: "granted" | "rejected"): Approvals["Service"] => {
+  const tag = state === "granted" ? "Granted" : "Rejected"
+  const answer = (subject: Subject, now: number) =>
+    Exit.succeed({ _tag: tag, request: requestAbout(subject, state, now) } as const)
+  const unknown = () =>
+    Exit.fail(new ApprovalError({ reason: "not_found", message: "There is no such request." }))
+  return {
+    ask: answer,
+    peek: (subject, _token, now) => answer(subject, now),
+    redeem: (subject, _token, now) => answer(subject, now),
+    decided: () => Exit.void,
+    open: unknown,
+    grant: unknown,
+    reject: unknown,
+    revoke: unknown,
+    replace: unknown,
+    get: () => Exit.succeed(undefined),
+    list: () => Exit.succeed([]),
+    expire: Exit.succeed(0),
+    changes: Stream.empty
+  }
+}
+
+const requestAbout = (subject: Subject | Question, state: State, now: number): Request => {
+  const { argumentsHash: _hash, ...about } = subject
+  return {
+    by: "confirm",
+    actor: undefined,
+    run: undefined,
+    session: undefined,
+    why: [],
+    risk: "low",
+    view: { value: undefined, masked: [] },
+    copied: [],
+    findings: [],
+    ...about,
+    id: `always ${state}`,
+    state,
+    createdAt: now,
+    expiresAt: now,
+    decidedBy: undefined,
+    decidedAt: now,
+    reason: undefined
+  }
+}
