@@ -1,14 +1,76 @@
-/** (the module doc is written with the module) */
+/**
+ * The audit log: a record that can be trusted of everything that was asked for,
+ * refused, done and decided.
+ *
+ * **Write-ahead.** A call's intent is written before its handler starts, its
+ * outcome after it ends. A refused call leaves an outcome alone; an intent alone
+ * is a call that still runs, or crashed: `unfinished` lists them.
+ *
+ * **Proof.** Records are chained: each carries the keyed hash of the one before,
+ * and `verify` names the first that is changed, missing, inserted or out of
+ * place. A cut at the end is found by a signed head that the store keeps beside
+ * the records, by what this process wrote itself, or by an `expectedHead` that
+ * was kept elsewhere. What cannot be found: somebody who can write to the store,
+ * with no key, puts back records and head as they once were together, while no
+ * process runs that wrote more. Keep what `checkpoint` returns in another place
+ * to find that, too. Whoever has the keyring can write any history.
+ *
+ * **Forgetting.** The open part of a record names nobody, as long as the ids of
+ * calls and runs and the names of tools do not. Principal, tenant, session,
+ * actor, metadata, arguments and result are redacted and sealed with a key of
+ * the principal and the day. `forget`, and for everybody a pass of `retain` after
+ * 30 days, destroys keys; the chain stays whole. Then records go to the archive
+ * after 90 days, where there is one, and are deleted after a year; signed gaps in
+ * their place keep the proof. A hold exempts what it means from all three. An
+ * identity is let go of with its day: up to a day later than `anonymiseAfter`.
+ *
+ * **Nothing is dropped in silence.** A record that cannot be written fails its
+ * writer as `unavailable`; `whenUnavailable` says which calls run all the same.
+ * It is kept, up to `maxWaiting`, and written when the store is back, marked
+ * `late`, after an `admin` record `store_recovered` that counts what was late and
+ * what was lost. Every failure goes to the error reporters, and so does what is
+ * lost when the log closes.
+ *
+ * Order is the order of writing. `time` is when it happened, by the clock of the
+ * process that it happened in, so it need not rise.
+ */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { CallRecord } from "./CallRecord.ts"
-import type { AuditStore, StoredLine } from "./internal/auditStore.ts"
-import type { Keyring } from "./Keyring.ts"
-import type { Redaction } from "./Redaction.ts"
-import type { Reason } from "./ToolError.ts"
+import { Appender } from "./internal/auditAppender.ts"
+import { type Head, type Position, start, type Verification } from "./internal/auditChain.ts"
+import { Keys } from "./internal/auditKeys.ts"
+import { makeMemorySink, makeMemoryStore } from "./internal/auditMemory.ts"
+import { Reader, type Selection } from "./internal/auditQuery.ts"
+import { type AuditRecord, intentDraft, outcomeDraft } from "./internal/auditRecord.ts"
+import { type Report, Reporting } from "./internal/auditReport.ts"
+import { type Forgotten, type Hold, type Retained, Retention } from "./internal/auditRetention.ts"
+import { assemble, type Parts } from "./internal/auditService.ts"
+import { snapshot } from "./internal/auditSnapshot.ts"
+import type { AuditStore, ReadRange, StoredLine } from "./internal/auditStore.ts"
+import { makeWriter } from "./internal/auditWriter.ts"
+import { Keyring } from "./Keyring.ts"
+import { Redaction } from "./Redaction.ts"
+import type { Amounts } from "./ToolAnnotations.ts"
+import type { Reason, Status } from "./ToolError.ts"
 
+export {
+  type Head,
+  type Position,
+  type Problem,
+  type Verification,
+  verifyLines
+} from "./internal/auditChain.ts"
+export type { Selection } from "./internal/auditQuery.ts"
+export type { AuditRecord, PersonalPart, Phase } from "./internal/auditRecord.ts"
+export { formatReport, type Report } from "./internal/auditReport.ts"
+export type { Forgotten, Hold, Retained } from "./internal/auditRetention.ts"
 export {
   type AuditStore,
   type AuditStoreError,
@@ -16,6 +78,8 @@ export {
   type StoredLine,
   storeError
 } from "./internal/auditStore.ts"
+
+// --- Models ----------------------------------------------------------------
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
@@ -32,22 +96,21 @@ export interface Event {
   readonly run?: string | undefined
   readonly session?: string | undefined
   readonly tool?: string | undefined
+  readonly status?: Status | undefined
+  readonly code?: string | undefined
+  /** By unit; `usd` in millionths. */
+  readonly cost?: Amounts | undefined
+  /** Milliseconds. */
+  readonly latency?: number | undefined
   /** JSON; redacted before it is sealed. */
   readonly detail?: unknown
 }
 
-export class AuditLog extends Context.Service<
-  AuditLog,
-  {
-    /** Whether an intent can be written now. Changes nothing. */
-    readonly ready: Effect.Effect<void, Unavailable>
-    /** What is about to happen: durable when this returns, to the degree the log promises. */
-    readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
-    /** How a call has ended, with an intent or without; durable when this returns, to the degree the log promises. */
-    readonly outcome: (record: CallRecord, encoded: unknown, now: number) => Effect.Effect<void, Unavailable>
-    readonly append: (event: Event) => Effect.Effect<void, Unavailable>
-  }
->()("interlock/AuditLog") {}
+/** Who asked for something to be done to the log, and why; both are recorded. */
+export interface Because {
+  readonly by: string
+  readonly why: string
+}
 
 /** Where records go when they leave the log. */
 export interface Archive {
@@ -57,7 +120,19 @@ export interface Archive {
   readonly removeBefore: (time: number) => Effect.Effect<void, unknown>
 }
 
-export interface Options {
+/** What is kept, and for how long. Durations may be infinite. */
+export interface RetentionOptions {
+  /** When the keys of identities and arguments are destroyed; 30 days. */
+  readonly anonymiseAfter?: Duration.Input | undefined
+  /** When records go to the archive, where there is one; 90 days. */
+  readonly archiveAfter?: Duration.Input | undefined
+  /** When records are deleted, in the archive where there is one; 365 days. */
+  readonly deleteAfter?: Duration.Input | undefined
+  /** Holds do not reach into it. */
+  readonly archive?: Archive | undefined
+}
+
+export interface Options extends RetentionOptions {
   /**
    * What becomes of a call whose intent cannot be written. Default: tools annotated destructive are refused, the
    * others run.
@@ -71,17 +146,217 @@ export interface Options {
   readonly writeTimeout?: Duration.Input | undefined
   /** Records between two signed heads that are made durable; 1,000. */
   readonly checkpointEvery?: number | undefined
-  /** When the keys of identities and arguments are destroyed; 30 days. */
-  readonly anonymiseAfter?: Duration.Input | undefined
-  /** When records go to the archive, where there is one; 90 days. */
-  readonly archiveAfter?: Duration.Input | undefined
-  /** When records are deleted; 365 days. */
-  readonly deleteAfter?: Duration.Input | undefined
-  readonly archive?: Archive | undefined
 }
 
-/** An audit log over a store. */
+export interface MemoryOptions extends RetentionOptions {
+  /** Records kept; 10,000, of up to 5 kB and their arguments. Beyond it the oldest go, and a gap says how many. */
+  readonly maxRecords?: number | undefined
+}
+
+// --- Service ---------------------------------------------------------------
+
+export class AuditLog extends Context.Service<
+  AuditLog,
+  {
+    /** Whether an intent can be written now. Changes nothing. */
+    readonly ready: Effect.Effect<void, Unavailable>
+    /** What is about to happen: durable when this returns, to the degree the log promises. */
+    readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
+    /** How a call has ended, with an intent or without; durable when this returns, to the degree the log promises. */
+    readonly outcome: (record: CallRecord, encoded: unknown, now: number) => Effect.Effect<void, Unavailable>
+    readonly append: (event: Event) => Effect.Effect<void, Unavailable>
+    /** What becomes of a call whose intent cannot be written, by whether its tool says that it is destructive. */
+    readonly whenUnavailable: (destructive: boolean | undefined) => "refuse" | "run"
+
+    /** Records, newest first unless told otherwise; at most `limit`, 1,000. */
+    readonly query: (
+      selection?: Selection & {
+        readonly order?: "newest" | "oldest" | undefined
+        readonly limit?: number | undefined
+      }
+    ) => Effect.Effect<ReadonlyArray<AuditRecord>, Unavailable>
+    /** Every record that is meant, oldest first. */
+    readonly records: (selection?: Selection) => Stream.Stream<AuditRecord, Unavailable>
+    /** The same as JSON Lines, one record each, with what can be opened and `forgotten` where nothing can. */
+    readonly export: (selection?: Selection) => Stream.Stream<string, Unavailable>
+    /** Lines as they are stored, sealed and signed: what `verifyLines` proves anywhere the keyring is. */
+    readonly lines: (range?: ReadRange) => Stream.Stream<StoredLine, Unavailable>
+    /** Calls, errors, costs, refusals and latencies of a time, in milliseconds since the epoch, inclusive. */
+    readonly report: (range?: {
+      readonly since?: number | undefined
+      readonly until?: number | undefined
+    }) => Effect.Effect<Report, Unavailable>
+    /** Intents older than 5 minutes, or the given time, whose outcome was never written. */
+    readonly unfinished: (options?: {
+      readonly olderThan?: Duration.Input | undefined
+    }) => Effect.Effect<ReadonlyArray<AuditRecord>, Unavailable>
+
+    /** Walks the whole chain; with `expectedHead`, also up to a place that was known before. */
+    readonly verify: (options?: {
+      readonly expectedHead?: Position | undefined
+    }) => Effect.Effect<Verification, Unavailable>
+    /** Signs how far the chain goes, durably. Kept elsewhere, it proves later that nothing before it was cut off. */
+    readonly checkpoint: Effect.Effect<Head, Unavailable>
+
+    /** Destroys the keys of a principal's records; those under a hold go when it is released. */
+    readonly forget: (
+      who: { readonly principal: string; readonly tenant?: string | undefined },
+      because: Because
+    ) => Effect.Effect<Forgotten, Unavailable>
+    /** Keeps what a selection means, now and later, from being anonymised, archived and deleted. */
+    readonly hold: (selection: Selection, because: Because) => Effect.Effect<Hold, Unavailable>
+    /** Ends a hold; `false` where there is none of this id. */
+    readonly release: (id: string, because: Because) => Effect.Effect<boolean, Unavailable>
+    readonly holds: Effect.Effect<ReadonlyArray<Hold>, Unavailable>
+    /** One pass of retention. Two processes may make it at once. */
+    readonly retain: Effect.Effect<Retained, Unavailable>
+  }
+>()("interlock/AuditLog") {}
+
+// --- Over a store ----------------------------------------------------------
+
+/**
+ * An audit log over a store. It does not ask the store until something is written or read. When its scope closes it
+ * writes what waits and signs a head.
+ */
 export const make = (
-  _store: AuditStore,
-  _options: Options = {}
-): Effect.Effect<AuditLog["Service"], never, Keyring | Redaction | Scope.Scope> => Effect.die("not built yet")
+  store: AuditStore,
+  options: Options = {}
+): Effect.Effect<AuditLog["Service"], never, Keyring | Redaction | Scope.Scope> => {
+  const retention = retentionOptions(options)
+  const maxWaiting = count("maxWaiting", options.maxWaiting, 10_000)
+  const checkpointEvery = count("checkpointEvery", options.checkpointEvery, 1000)
+  const retryAfter = pause("retryAfter", options.retryAfter, 1000)
+  const writeTimeout = pause("writeTimeout", options.writeTimeout, 5000)
+  return Effect.gen(function* () {
+    const parts = yield* partsOf(store, retention, checkpointEvery)
+    const writer = yield* makeWriter(parts.appender, { maxWaiting, retryAfter, writeTimeout })
+    return assemble(parts, {
+      ready: writer.ready,
+      // A record of a call that runs is live: the draft is of now, whenever it is written.
+      intent: (record, now) => writer.offer(intentDraft(record, now)),
+      outcome: (record, encoded, now) => writer.offer(outcomeDraft(record, snapshot(encoded), now)),
+      offer: writer.offer,
+      settled: Effect.void,
+      whenUnavailable: (destructive) => options.whenUnavailable ?? (destructive === true ? "refuse" : "run")
+    })
+  })
+}
+
+const partsOf = Effect.fnUntraced(function* (
+  store: AuditStore,
+  options: ReturnType<typeof retentionOptions>,
+  checkpointEvery: number
+): Effect.fn.Return<Parts, never, Keyring | Redaction> {
+  const keyring = yield* Keyring
+  const keys = new Keys(store, keyring)
+  const reader = new Reader(store, keyring, keys)
+  return {
+    store,
+    keyring,
+    reader,
+    appender: new Appender(store, keyring, yield* Redaction, keys, checkpointEvery),
+    retention: new Retention(store, keyring, keys, reader, options)
+  }
+})
+
+/** Retention now and then, for as long as the layer lives: a pass at once, and one every hour. */
+export const layerRetention = (
+  options: { readonly every?: Duration.Input } = {}
+): Layer.Layer<never, never, AuditLog> => {
+  const every = pause("every", options.every, 3_600_000)
+  return Layer.effectDiscard(
+    Effect.gen(function* () {
+      const log = yield* AuditLog
+      // A pass that fails has told the error reporters; the next one makes up for it.
+      const pass = Effect.ignore(log.retain)
+      yield* Effect.forkScoped(Effect.repeat(pass, Schedule.spaced(every)))
+    })
+  )
+}
+
+// --- In memory -------------------------------------------------------------
+
+/**
+ * An audit log that lives as long as the process. Writing takes a reference and a small copy; sealing and hashing are
+ * done, once, when something is read. So its chain protects what was read once, not what nobody has looked at yet.
+ */
+export const layerMemory = (
+  options: MemoryOptions = {}
+): Layer.Layer<AuditLog, never, Keyring | Redaction> => {
+  const maxRecords = count("maxRecords", options.maxRecords, 10_000)
+  const retention = retentionOptions(options)
+  return Layer.effect(
+    AuditLog,
+    Effect.gen(function* () {
+      const store = makeMemoryStore()
+      const parts = yield* partsOf(store, retention, Number.MAX_SAFE_INTEGER)
+      const sink = makeMemorySink(store, parts.appender, parts.keyring, maxRecords)
+      return assemble(parts, {
+        ready: Effect.void,
+        intent: sink.intent,
+        outcome: sink.outcome,
+        offer: sink.offer,
+        settled: sink.drain,
+        whenUnavailable: () => "run"
+      })
+    })
+  )
+}
+
+/** Writes nothing and knows nothing. */
+export const layerNoop: Layer.Layer<AuditLog> = Layer.sync(AuditLog, () => ({
+  ready: Effect.void,
+  intent: () => Effect.void,
+  outcome: () => Effect.void,
+  append: () => Effect.void,
+  whenUnavailable: () => "run",
+  query: () => Effect.succeed([]),
+  records: () => Stream.empty,
+  export: () => Stream.empty,
+  lines: () => Stream.empty,
+  report: ({ since, until } = {}) => Effect.succeed(new Reporting().report(since, until)),
+  unfinished: () => Effect.succeed([]),
+  verify: () => Effect.succeed({ ok: true, records: 0, dropped: 0, from: 0, to: 0, head: start }),
+  checkpoint: Effect.succeed({ ...start, time: 0, keyId: "", signature: "" }),
+  forget: () => Effect.succeed({ keys: 0, held: 0 }),
+  hold: (selection, { by, why }) => Effect.succeed({ id: "", selection, by, why, at: 0 }),
+  release: () => Effect.succeed(false),
+  holds: Effect.succeed([]),
+  retain: Effect.succeed({ keys: 0, archived: 0, deleted: 0, held: 0 })
+}))
+
+// --- Options ---------------------------------------------------------------
+
+const day = 86_400_000
+
+const retentionOptions = (options: RetentionOptions) => {
+  const anonymiseAfter = duration("anonymiseAfter", options.anonymiseAfter, 30 * day)
+  const archiveAfter = duration("archiveAfter", options.archiveAfter, 90 * day)
+  const deleteAfter = duration("deleteAfter", options.deleteAfter, 365 * day)
+  if (options.archive !== undefined && archiveAfter > deleteAfter) {
+    throw new RangeError("AuditLog: archiveAfter must not be longer than deleteAfter")
+  }
+  return { anonymiseAfter, archiveAfter, deleteAfter, archive: options.archive }
+}
+
+const duration = (name: string, input: Duration.Input | undefined, otherwise: number): number => {
+  if (input === undefined) return otherwise
+  const millis = Option.getOrElse(Option.map(Duration.fromInput(input), Duration.toMillis), () => Number.NaN)
+  if (!(millis > 0)) throw new RangeError(`AuditLog: ${name} must be a duration longer than 0`)
+  return millis
+}
+
+const pause = (name: string, input: Duration.Input | undefined, otherwise: number): number => {
+  const millis = duration(name, input, otherwise)
+  if (!Number.isFinite(millis)) throw new RangeError(`AuditLog: ${name} must be finite`)
+  return millis
+}
+
+const count = (name: string, given: number | undefined, otherwise: number): number => {
+  const value = given ?? otherwise
+  if (!(Number.isInteger(value) && value >= 1)) {
+    throw new RangeError(`AuditLog: ${name} must be an integer of at least 1, got ${value}`)
+  }
+  return value
+}
