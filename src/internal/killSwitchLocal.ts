@@ -1,0 +1,86 @@
+/** The stops that this process obeys, and what they do to its calls. */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
+import * as FiberHandle from "effect/FiberHandle"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Change, Killed, Stop } from "../KillSwitch.ts"
+import { Calls } from "./killSwitchCalls.ts"
+import { isInForce, Stops } from "./killSwitchStops.ts"
+import * as Sliding from "./sliding.ts"
+
+export interface Local {
+  readonly stops: Stops
+  readonly calls: Calls
+  readonly changes: Stream.Stream<Change>
+  /** Puts a stop in force and interrupts what it meets when it is called; what is left to do is returned. */
+  readonly begin: (stop: Stop, now: number) => Effect.Effect<void>
+  /** `false` where there is none of this id. */
+  readonly lift: (id: string, lifted: { readonly by: string; readonly why: string }) => boolean
+  /** Removes what is no longer in force. */
+  readonly expire: (now: number) => void
+}
+
+export const killed = ({ target, until, why }: Stop): Killed => ({
+  _tag: "Killed",
+  scope: target.scope,
+  why,
+  ...(until === undefined ? undefined : { until })
+})
+
+export const make: Effect.Effect<Local, never, Scope.Scope> = Effect.gen(function* () {
+  const changes = yield* Effect.acquireRelease(PubSub.sliding<Change>(1024), PubSub.shutdown)
+  const timer = yield* FiberHandle.make()
+  const stops = new Stops()
+  const calls = new Calls()
+
+  const publish = (
+    _tag: Change["_tag"],
+    stop: Stop,
+    { by, why }: { readonly by: string; readonly why: string } = stop
+  ) => Sliding.publish(changes, { _tag, stop, by, why })
+
+  const expire = (now: number): void => {
+    for (const stop of stops.expire(now)) publish("Expired", stop)
+  }
+
+  /** Notices what expires while nobody asks. */
+  const watch = Effect.whileLoop({
+    while: () => stops.nextExpiry < Number.POSITIVE_INFINITY,
+    body: () =>
+      Effect.clockWith((clock) =>
+        Effect.andThen(
+          Effect.sleep(Math.max(0, stops.nextExpiry - clock.currentTimeMillisUnsafe())),
+          Effect.sync(() => expire(clock.currentTimeMillisUnsafe()))
+        )
+      ),
+    step: () => {}
+  })
+
+  return {
+    stops,
+    calls,
+    expire,
+    // Publishing wakes a waiting reader at once: it must not do its work between a stop and its interruptions.
+    changes: Stream.tap(Stream.fromPubSub(changes), () => Effect.yieldNow),
+    begin: (stop, now) => {
+      const nextExpiry = stops.nextExpiry
+      if (!isInForce(stop, now) || !stops.add(stop)) return Effect.void
+      publish("Stopped", stop)
+      const thrown = stop.inFlight === "interrupt" ? calls.interrupt(stop.target, killed(stop)) : []
+      const report = Effect.forEach(thrown, (error) => ErrorReporter.report(Cause.die(error)), {
+        discard: true
+      })
+      const rest = thrown.length === 0 ? Effect.void : Effect.ignoreCause(report)
+      return stops.nextExpiry < nextExpiry ? Effect.andThen(FiberHandle.run(timer, watch), rest) : rest
+    },
+    lift: (id, lifted) => {
+      const stop = stops.remove(id)
+      if (stop === undefined) return false
+      publish("Lifted", stop, lifted)
+      return true
+    }
+  }
+})
