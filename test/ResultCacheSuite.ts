@@ -162,6 +162,16 @@ export const suite = (name: string, build: Build, runs: number) =>
       })
     )
 
+    it.effect("knows a result that was replaced by its new tags only", () =>
+      Effect.gen(function* () {
+        const service = yield* build()
+        yield* put(service, keyOf(), "before", { tags: ["old"] })
+        yield* put(service, keyOf(), "after", { tags: ["new"] })
+        assert.strictEqual(yield* service.invalidate({ tag: "old" }), 0)
+        assert.strictEqual(yield* service.invalidate({ tag: "new" }), 1)
+      })
+    )
+
     it.effect("does not keep what began before an invalidation and ended after it", () =>
       Effect.gen(function* () {
         const service = yield* build()
