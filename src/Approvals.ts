@@ -31,7 +31,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import { WebCrypto } from "effect/crypto/WebCrypto"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -44,6 +44,7 @@ import { Desk } from "./internal/approvalDesk.ts"
 import { requestOf } from "./internal/approvalDocument.ts"
 import { ApprovalError } from "./internal/approvalError.ts"
 import { MemoryStore } from "./internal/approvalMemory.ts"
+import { checked } from "./internal/approvalOptions.ts"
 import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
 import { atTerminal } from "./internal/approvalTerminal.ts"
 import { Watch } from "./internal/approvalWatch.ts"
@@ -211,14 +212,7 @@ export const make = (
   store: ApprovalStore,
   options: Options = {}
 ): Effect.Effect<Approvals["Service"], never, Keyring | Scope.Scope> => {
-  const { maxUndecided = 20, mayDecide = () => true } = options
-  if (!(Number.isInteger(maxUndecided) && maxUndecided >= 0)) {
-    throw new RangeError(`Approvals: maxUndecided must be an integer of at least 0, got ${maxUndecided}`)
-  }
-  const expiresAfter = Duration.toMillis(Duration.fromInputUnsafe(options.expiresAfter ?? "15 minutes"))
-  if (!(expiresAfter >= 1 && expiresAfter < Infinity)) {
-    throw new RangeError("Approvals: expiresAfter must be finite and at least a millisecond")
-  }
+  const { expiresAfter, maxUndecided, mayDecide } = checked(options)
   return Effect.gen(function* () {
     const keyring = yield* Keyring
     const crypto = yield* WebCrypto
@@ -273,10 +267,8 @@ const makeMemory = (
   if (!(Number.isInteger(maxRequests) && maxRequests >= 1)) {
     throw new RangeError(`Approvals: maxRequests must be an integer of at least 1, got ${maxRequests}`)
   }
-  // Checks the options now; each layer that is built has a store of its own.
-  const checked = () => make(new MemoryStore(maxRequests), options)
-  checked()
-  return Effect.suspend(checked)
+  checked(options)
+  return Effect.suspend(() => make(new MemoryStore(maxRequests), options))
 }
 
 /**

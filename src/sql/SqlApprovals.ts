@@ -37,6 +37,7 @@ import {
   type Unavailable
 } from "../Approvals.ts"
 import { read } from "../internal/approvalDocument.ts"
+import { checked } from "../internal/approvalOptions.ts"
 import { changed } from "../internal/approvalStore.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import type { Keyring } from "../Keyring.ts"
@@ -54,6 +55,7 @@ export const layer = (
 ): Layer.Layer<Approvals, SqlError | MigrationError, SqlClient | Keyring> => {
   const interval = millis("pollInterval", options.pollInterval ?? "500 millis")
   const keepFor = millis("keepFor", options.keepFor ?? "30 days")
+  checked(options)
   return Layer.effect(
     Approvals,
     Effect.flatMap(makeStore(interval, keepFor), (store) => make(store, options))
@@ -92,7 +94,7 @@ const makeStore = Effect.fnUntraced(function* (
   const alone = <A>(body: (revision: number) => Effect.Effect<A, SqlError>): Effect.Effect<A, Unavailable> =>
     Effect.withFiber((fiber) => {
       if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
-        return Effect.andThen(ErrorReporter.report(Cause.fail(inTransaction)), Effect.fail(notNow))
+        return Effect.andThen(ErrorReporter.report(Cause.fail(new Error(inTransaction))), Effect.fail(notNow))
       }
       const next = sql<{ revision: number | bigint }>`
         UPDATE interlock_approvals_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`
@@ -217,9 +219,7 @@ const makeStore = Effect.fnUntraced(function* (
 })
 
 const notNow: Unavailable = { _tag: "Unavailable", concern: "approvals" }
-const inTransaction = new Error(
-  "SqlApprovals: approvals cannot be asked, decided or used inside a transaction"
-)
+const inTransaction = "SqlApprovals: approvals cannot be asked, decided or used inside a transaction"
 
 const maxRows = 1000
 
