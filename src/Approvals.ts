@@ -48,6 +48,7 @@ import { checked } from "./internal/approvalOptions.ts"
 import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
 import { atTerminal } from "./internal/approvalTerminal.ts"
 import { Watch } from "./internal/approvalWatch.ts"
+import { CurrentWaiting } from "./internal/currentWaiting.ts"
 import { Keyring } from "./Keyring.ts"
 import type { Actor, Principal } from "./Principal.ts"
 import type { View } from "./Redaction.ts"
@@ -245,6 +246,22 @@ export const make = (
     }
   })
 }
+
+// --- Waiting ---------------------------------------------------------------
+
+/**
+ * Makes the calls inside wait for their human, where they would end as pending.
+ *
+ * A call that waits holds no slot, no money and no quota, and `Batch` lets
+ * others run in its place meanwhile (`Batch.stream` keeps its window, which is
+ * what bounds its memory). When its human has decided, everything about the call
+ * is decided again. A question that expires or is taken back ends its call.
+ *
+ * A default deadline stands still while a call waits; a point in time that the
+ * caller gave does not, and neither does a kill switch nor an interruption.
+ */
+export const wait = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(self, CurrentWaiting, true)
 
 // --- Layers ----------------------------------------------------------------
 
