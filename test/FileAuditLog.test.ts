@@ -533,6 +533,7 @@ describe("FileAuditLog", () => {
                     }
                     const exit = yield* Effect.exit(store.append(batch, head, `head ${index}`))
                     faults.decide = () => undefined
+                    if (planned.length === 0) assert.isTrue(Exit.isSuccess(exit), String(exit))
                     if (Exit.isSuccess(exit)) {
                       assert.strictEqual(exit.value, "appended")
                       acknowledged.push(...batch)
@@ -919,6 +920,28 @@ describe("FileAuditLog", () => {
         })
       )
     }
+
+    it.effect("is finished where a loss of power kept a removal back and not the new file", () =>
+      Effect.gen(function* () {
+        const options = yield* written()
+        const before = newDirectory()
+        cpSync(options.directory, before, { recursive: true })
+        yield* opened(options, (store) => store.replace({ from: 2, to: 8, lines: 7 }, gap(8)))
+        const retire = recordFiles(before).slice(0, 3)
+        const [as] = retire
+        writeFileSync(
+          join(options.directory, "replacing.json"),
+          JSON.stringify({ written: `${as}.tmp`, as, retire })
+        )
+        for (const name of retire.slice(1)) cpSync(join(before, name), join(options.directory, name))
+        yield* opened(options, (store) =>
+          Effect.gen(function* () {
+            assert.deepStrictEqual(yield* readAll(store), replaced(2, 8))
+          })
+        )
+        assert.isFalse(existsSync(join(options.directory, "replacing.json")))
+      })
+    )
 
     it.effect("takes nothing from whoever reads meanwhile, and leaves nothing behind", () =>
       Effect.gen(function* () {
