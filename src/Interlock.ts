@@ -85,13 +85,13 @@ export interface Options {
 
 /** What can go wrong when the layers among the options are built. */
 export type ErrorOf<O> = {
-  readonly [K in keyof O]: O[K] extends Layer.Layer<infer _, infer E, infer _R> ? E : never
+  readonly [K in keyof O]-?: O[K] extends Layer.Layer<infer _, infer E, infer _R> ? E : never
 }[keyof O]
 
 /** What the layers among the options need, beside what `layer` has itself. */
 export type RequirementsOf<O> = Exclude<
   {
-    readonly [K in keyof O]: O[K] extends Layer.Layer<infer _, infer _E, infer R> ? R : never
+    readonly [K in keyof O]-?: O[K] extends Layer.Layer<infer _, infer _E, infer R> ? R : never
   }[keyof O],
   Keyring.Keyring | Redaction.Redaction | CallRecord.CallRecorder
 >

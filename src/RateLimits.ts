@@ -107,7 +107,10 @@ export const layerMemory = (
   options: MemoryOptions = {}
 ): Layer.Layer<RateLimits> => Layer.sync(RateLimits, () => make(limits, options))
 
-const make = (limits: ReadonlyArray<Limit>, { maxKeys = 100_000 }: MemoryOptions): RateLimits["Service"] => {
+export const make = (
+  limits: ReadonlyArray<Limit>,
+  { maxKeys = 100_000 }: MemoryOptions = {}
+): RateLimits["Service"] => {
   if (!(maxKeys >= 1)) throw new RangeError(`maxKeys must be at least 1, not ${maxKeys}`)
   const compiled = limits.map(compile)
   const counters = new Counters(compiled, maxKeys)

@@ -277,7 +277,7 @@ export const table: { readonly [Tag in ReasonTag]: Row } = {
   ArgumentsRefused: row("invalid_params", "ARGUMENTS_REFUSED", 413, "Caller"),
   InvalidParams: row("invalid_params", "INVALID_PARAMS", 422, "Caller"),
   ArgumentsScreened: row("policy_denied", "ARGUMENTS_SCREENED", 422, "Policy"),
-  Killed: row("killed", "KILLED", 503, "Policy"),
+  Killed: row("killed", "KILLED", 423, "Policy"),
   LoopDetected: row("policy_denied", "LOOP_DETECTED", 429, "Policy"),
   IdempotencyConflict: row("invalid_params", "IDEMPOTENCY_CONFLICT", 409, "Caller"),
   OutcomeUnknown: row("unknown", "OUTCOME_UNKNOWN", 409, "Caller"),
@@ -394,7 +394,7 @@ export const messageOf = (reason: Reason): string => {
     case "ApprovalRejected":
       return reason.message === ""
         ? "A person has rejected this call."
-        : `A person has rejected this call: ${reason.message}`
+        : `A person has rejected this call: ${reason.message}.`
     case "ApprovalInvalid":
       return `The approval does not let this call run: ${whyInvalid[reason.why]}.`
     case "BudgetExceeded":

@@ -185,7 +185,7 @@ export const keep = (call: Call, outcome: Outcome): ReadonlyArray<Effect.Effect<
   const { encoded } = outcome
   const puts: Array<Effect.Effect<void, Reason>> = []
   const put = (key: CacheKey, ttl: number) => {
-    puts.push(kernel.cache.put(key, { encoded, ttl, tags: tool.facts.tags }, call.now()))
+    puts.push(kernel.cache.put(key, { encoded, ttl, tags: tool.facts.tags, since: call.queuedAt }, call.now()))
   }
   if (tool.cache !== undefined) put(cacheKey(call, tool, tool.cache.within), tool.cache.ttl)
   if (tool.fallback !== undefined && "lastGood" in tool.fallback) {

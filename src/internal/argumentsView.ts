@@ -61,6 +61,8 @@ export interface Viewer {
   readonly redact: (raw: unknown) => View
 }
 
+const nothing: View = { value: undefined, masked: [] }
+
 export class ArgumentsView {
   /** JSON, and no reference: whoever has the arguments may change them. */
   #json: string | undefined
@@ -121,5 +123,3 @@ export class ArgumentsView {
     this.#view = redact(value)
   }
 }
-
-const nothing: View = { value: undefined, masked: [] }
