@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import {
@@ -15,6 +16,7 @@ import {
   CircuitBreaker,
   Defaults,
   Interlock,
+  Keyring,
   Permissions,
   Principal,
   SecurityPolicy,
@@ -44,6 +46,8 @@ const aNatural = ["x", "-1", "1.5"]
 const globs = { text: " a_*, b ,", json: ["a_*", "b"], invalid: [] }
 const list = ["a_*", "b"]
 const hosts = { text: "a.com, *.b.com,", json: ["a.com", "*.b.com"], invalid: ["https://a.com", "a b"] }
+
+const secretOf = (letter: string) => letter.repeat(40)
 
 const samples: Readonly<Record<string, Sample>> = {
   TIMEOUT: {
@@ -137,6 +141,26 @@ const samples: Readonly<Record<string, Sample>> = {
     options: { health: { threshold: 0.5 } },
     invalid: ["x", "-0.1", "1.1"]
   },
+  KEYS: {
+    text: ` new:${secretOf("n")}, old : ${secretOf("o")} `,
+    options: {
+      keyring: {
+        deployment: "default",
+        active: "new",
+        keys: { new: Redacted.make(secretOf("n")), old: Redacted.make(secretOf("o")) }
+      }
+    },
+    invalid: [
+      "hunter2",
+      `${secretOf("h")}`,
+      "id:hunter2",
+      `:${secretOf("h")}`,
+      `an id:${secretOf("h")}`,
+      `${"i".repeat(65)}:${secretOf("h")}`,
+      `id:${secretOf("h")},`,
+      `id:${secretOf("h")},old:hunter2`
+    ]
+  },
   HISTORY_KEEP: { text: "5", json: 5, options: { history: { keep: 5 } }, invalid: aCount }
 }
 
@@ -210,9 +234,15 @@ describe("settings", () => {
               )
               const exit = yield* Effect.exit(Effect.scoped(Layer.build(layer)))
               assert.isTrue(Exit.isFailure(exit), value)
-              const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+              if (Exit.isSuccess(exit)) return
+              const error = Cause.squash(exit.cause)
               assert.include(String(error), "ConfigError", value)
               assert.include(String(error), `"${setting}"`, value)
+              // Of a key nobody sees anything, not even in what went wrong.
+              if (name === "KEYS") {
+                const told = `${String(error)} ${Cause.pretty(exit.cause)} ${JSON.stringify(error)}`
+                assert.notMatch(told, /hunter2|hhh|iii/)
+              }
             }
           }
         })
@@ -229,6 +259,15 @@ describe("settings", () => {
         {}
       )
       assert.deepStrictEqual(plain(options), plain(expected))
+      // As data they look all alike.
+      const { keys } = options.keyring as Keyring.Options
+      assert.deepStrictEqual(
+        Object.entries(keys).map(([id, key]) => [id, Redacted.value(key)]),
+        [
+          ["new", secretOf("n")],
+          ["old", secretOf("o")]
+        ]
+      )
       const policy = yield* Effect.flatMap(SecurityPolicy.SecurityPolicy, ({ policy }) => policy).pipe(
         Effect.provide(Interlock.layerConfig().pipe(Layer.provide(ConfigProvider.layer(source))))
       )
@@ -247,12 +286,23 @@ describe("the defaults in the table", () => {
 
   const facts = ToolAnnotations.read(Tool.make("some_tool"))
   const question = (callId: string): Approvals.Question => ({
-    principal: "ada",
-    tenant: undefined,
     callId,
     tool: "some_tool",
-    digest: "",
-    inConversation: false
+    principal: "ada",
+    tenant: undefined,
+    argumentsHash: () => "",
+    toolDigest: "",
+    policyDigest: "",
+    by: "confirm",
+    actor: undefined,
+    run: undefined,
+    session: undefined,
+    why: [],
+    risk: "low",
+    view: { value: {}, masked: [] },
+    copied: [],
+    findings: [],
+    argumentsJson: "{}"
   })
 
   it.effect("are those that hold", () =>
@@ -260,7 +310,7 @@ describe("the defaults in the table", () => {
       const { concurrency, deadline, resultBytes, retry, timeout } = Defaults.defaults
       const breaker = Circuit.rules()
       const limits = ArgumentLimits.defaults
-      const rules = (yield* SecurityPolicy.make()).compile(facts)
+      const rules = (yield* SecurityPolicy.make()).compile(facts, "")
       const undeclared = yield* Effect.provide(
         Effect.flatMap(Permissions.Permissions, (permissions) =>
           permissions.check(Principal.anonymous, facts)
@@ -268,9 +318,14 @@ describe("the defaults in the table", () => {
         Permissions.layer()
       )
       const bulkhead = yield* Effect.provide(Bulkhead.Bulkhead, Bulkhead.layer())
-      const approvals = Approvals.makeMemory()
+      const approvals = yield* Effect.provide(
+        Approvals.Approvals,
+        Approvals.layerMemory().pipe(Layer.provide(Keyring.layerRandom))
+      )
       let undecided = 0
-      while ((yield* approvals.ask(question(`${undecided}`), 0)) === 0) undecided++
+      while ((yield* approvals.ask(question(`${undecided}`), 0))._tag === "Pending") undecided++
+      const full = yield* approvals.ask(question("one more"), 0)
+      const { keyring } = Result.getOrThrow(yield* read(ConfigProvider.fromEnv({ env: {} })))
       const actual: Record<string, string> = {
         TIMEOUT: text(timeout),
         DEADLINE: text(deadline),
@@ -290,7 +345,8 @@ describe("the defaults in the table", () => {
         BREAKER_SUCCESSES: `${breaker.successThreshold}`,
         MAX_CONCURRENT: bulkhead.forTool(facts) === undefined ? "unlimited" : "limited",
         MAX_UNDECIDED: `${undecided}`,
-        QUESTIONS_EXPIRE_AFTER: text(yield* approvals.ask(question("one more"), 0))
+        QUESTIONS_EXPIRE_AFTER: full._tag === "Full" ? text(full.retryAfter) : full._tag,
+        KEYS: keyring === undefined ? "random" : "given"
       }
       const formatted = (name: string) =>
         /\d \w/.test(standard(name)) ? text(standard(name) as Duration.Input) : standard(name)
@@ -337,6 +393,22 @@ describe("a program that is configured", () => {
       assert.strictEqual(denied.result.status, "policy_denied")
       const once = yield* run({ INTERLOCK_RETRIES: "0" }, {}, "read")
       assert.strictEqual(once.ran, 1)
+    })
+  )
+
+  it.effect("sets deployments with the same keys apart by their names", () =>
+    Effect.gen(function* () {
+      const keys = (env: Record<string, string>) =>
+        Effect.map(Effect.flatMap(read(ConfigProvider.fromEnv({ env })), Effect.fromResult), ({ keyring }) =>
+          Keyring.make(keyring as Keyring.Options)
+        )
+      const INTERLOCK_KEYS = `a:${secretOf("a")}`
+      const one = yield* keys({ INTERLOCK_KEYS })
+      const other = yield* keys({ INTERLOCK_KEYS, INTERLOCK_DEPLOYMENT: "shop" })
+      assert.strictEqual(one.deployment, "default")
+      assert.strictEqual(other.deployment, "shop")
+      assert.notDeepEqual(one.key("approvals"), other.key("approvals"))
+      assert.deepStrictEqual(one.key("approvals"), (yield* keys({ INTERLOCK_KEYS })).key("approvals"))
     })
   )
 
