@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import {
   ToolAnnotations as Annotate,
+  Approvals,
   CallRecord,
   CircuitBreaker,
   Health,
@@ -42,6 +43,7 @@ const tool = <const Name extends string>(name: Name) =>
   Tool.make(name, { parameters, success: Schema.String, failure: Busy })
 
 const x = { target: "x" }
+const ada = Principal.make({ id: "ada" })
 const many = { breaker: { trip: CircuitBreaker.consecutive(1000) } }
 const text = Testing.succeed("fine")
 
@@ -180,7 +182,7 @@ describe("order", () => {
 describe("quota", () => {
   const one = { limit: 1, window: "1 hour", name: "hourly" } as const
 
-  /** Asks and answers in Effect's approval protocol, as `LanguageModel` does. */
+  /** Asks and answers in Effect's approval protocol, as `LanguageModel` does; a human grants in between. */
   const approval = (overrides: Interlock.Options = {}) =>
     Effect.gen(function* () {
       const pay = tool("pay")
@@ -192,23 +194,31 @@ describe("quota", () => {
           if (typeof needsApproval !== "function") throw new Error("It never asks")
           const answer = needsApproval(x, { toolCallId: id, messages: [] })
           return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
-        })
+        }).pipe(Principal.provide(ada))
+      const approvals = Context.get(world.services, Approvals.Approvals)
+      const granted = Effect.fnUntraced(function* (id: string) {
+        assert.isTrue(yield* asked(id))
+        const [request] = yield* approvals.list({ callId: id, state: "pending" })
+        yield* Principal.provide(approvals.grant(request?.id ?? ""), ada)
+      })
       const replay = (id: string) =>
         Effect.map(Stream.runLast(Stream.unwrap(governed.handle("pay", x, id))), (output) =>
           JSON.stringify(Option.getOrThrow(output).encodedResult)
-        )
-      return { ...world, asked, replay }
+        ).pipe(Principal.provide(ada))
+      return { ...world, asked, granted, replay }
     })
 
   it.effect("charges an approved call once, when it runs", () =>
     Effect.gen(function* () {
-      const { asked, replay, ran, records } = yield* approval({ rateLimits: [{ ...one, limit: 2 }] })
-      assert.isTrue(yield* asked("a"))
-      assert.isTrue(yield* asked("b"))
+      const { asked, granted, replay, ran, records } = yield* approval({
+        rateLimits: [{ ...one, limit: 2 }]
+      })
+      yield* granted("a")
+      yield* granted("b")
       assert.strictEqual(yield* replay("a"), `"fine"`)
       // Two questions and one run have cost one: there is room for exactly one more.
       assert.strictEqual(yield* replay("b"), `"fine"`)
-      yield* asked("c")
+      assert.isFalse(yield* asked("c"))
       assert.include(yield* replay("c"), "RATE_LIMITED")
       assert.lengthOf(ran(), 2)
       assert.deepStrictEqual(
@@ -220,11 +230,9 @@ describe("quota", () => {
 
   it.effect("does not use up an approval where the quota is gone before it is looked at", () =>
     Effect.gen(function* () {
-      const { asked, replay, ran } = yield* approval({
-        rateLimits: [{ ...one, window: "1 minute" }]
-      })
-      yield* asked("a")
-      yield* asked("b")
+      const { granted, replay, ran } = yield* approval({ rateLimits: [{ ...one, window: "1 minute" }] })
+      yield* granted("a")
+      yield* granted("b")
       assert.strictEqual(yield* replay("a"), `"fine"`)
       assert.include(yield* replay("b"), "RATE_LIMITED")
       yield* pass("1 minute")
@@ -256,7 +264,7 @@ describe("quota", () => {
     })
   )
 
-  it.effect("of undecided questions is 20 for each principal, and says when there is room again", () =>
+  it.effect("of undecided approvals is 20 for each principal, and says when there is room again", () =>
     Effect.gen(function* () {
       const { call } = yield* scene(tool("pay"), text, { policy: { requireConfirmation: ["pay"] } })
       for (let i = 0; i < 20; i++) {
@@ -265,7 +273,7 @@ describe("quota", () => {
       }
       assert.deepStrictEqual((yield* call()).error?.reason, {
         _tag: "RateLimited",
-        limit: "undecided questions",
+        limit: "undecided approvals",
         retryAfter: Duration.seconds(15 * 60 - 20)
       })
       const other = Effect.provideService(call(), Principal.CurrentPrincipal, Principal.make({ id: "bob" }))
