@@ -18,6 +18,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -31,7 +32,10 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
 import type { AuditStore, AuditStoreError, StoredLine } from "../src/AuditLog.ts"
+import { AuditLog as Log } from "../src/AuditLog.ts"
 import * as FileAuditLog from "../src/FileAuditLog.ts"
+import { suite } from "./AuditLogSuite.ts"
+import { type Backend, requirements } from "./support/audit.ts"
 import * as FaultyFiles from "./support/faultyFiles.ts"
 
 // --- Directories, lines, stores --------------------------------------------
@@ -1067,3 +1071,21 @@ const asTimePasses = Effect.fnUntraced(function* (fiber: Fiber.Fiber<unknown, un
 
 /** Until what the store does by itself is done: it sleeps again. */
 const settled = (store: AuditStore) => Effect.repeat(store.last, { times: 20 })
+
+// --- The log over the files ------------------------------------------------
+
+const openLog = (options: FileAuditLog.Options) =>
+  Layer.build(Layer.fresh(FileAuditLog.layer(options))).pipe(
+    Effect.map(Context.get(Log)),
+    Effect.provide([nodeFiles, requirements]),
+    Effect.orDie
+  )
+
+const backend = (files: Partial<FileAuditLog.StoreOptions>): Backend =>
+  Effect.sync(() => {
+    const directory = newDirectory()
+    return { open: (options) => openLog({ directory, ...files, ...options }) }
+  })
+
+suite("files", backend({}))
+suite("small files, never synced", backend({ maxBytes: 2000, fsync: "never" }))

@@ -133,7 +133,7 @@ export const truncate = (disk: Disk, name: string, length: number): Effect.Effec
 // --- Replacing -------------------------------------------------------------
 
 /** A replacement that is decided: `written` takes the place of `retire` under the name `as`, whatever happens. */
-interface Replacement {
+export interface Replacement {
   readonly written: string
   readonly as: string
   readonly retire: ReadonlyArray<string>
@@ -150,25 +150,24 @@ export interface Range {
 }
 
 export const find = (
-  file: FileSystem.File,
+  disk: Disk,
   segment: Segment,
   from: number,
   to: number
 ): Effect.Effect<Range, PlatformError> =>
-  Stream.runFold(
-    read(file, segment, segment.length),
-    (): Range => ({ segment, lines: 0, start: 0, end: 0 }),
-    (range, { sequence, start, end }) => {
-      if (sequence < from || sequence > to) return range
-      return { segment, lines: range.lines + 1, start: range.lines === 0 ? start : range.start, end }
-    }
+  disk.using(segment.name, "r", (file) =>
+    Stream.runFold(
+      read(file, segment, segment.length),
+      (): Range => ({ segment, lines: 0, start: 0, end: 0 }),
+      (range, { sequence, start, end }) => {
+        if (sequence < from || sequence > to) return range
+        return { segment, lines: range.lines + 1, start: range.lines === 0 ? start : range.start, end }
+      }
+    )
   )
 
-/**
- * Writes the file in which one line stands for ranges that follow one another, and decides that it takes the place of
- * theirs: `recover` carries it out.
- */
-export const decide = Effect.fnUntraced(function* (
+/** Writes the file in which one line stands for ranges that follow one another. Nothing is replaced by that. */
+export const prepare = Effect.fnUntraced(function* (
   disk: Disk,
   ranges: ReadonlyArray<Range>,
   line: StoredLine
@@ -176,17 +175,24 @@ export const decide = Effect.fnUntraced(function* (
   const first = ranges[0]!
   const last = ranges.at(-1)!
   const as = first.start > 0 ? first.segment.name : make(line.sequence, line.time).name
-  const written = temporary(as)
-  yield* disk.using(written, "w", (out) =>
+  const replacement: Replacement = {
+    written: temporary(as),
+    as,
+    retire: ranges.map(({ segment }) => segment.name)
+  }
+  yield* disk.using(replacement.written, "w", (out) =>
     copy(disk, first.segment.name, 0, first.start, out).pipe(
       Effect.andThen(out.writeAll(encoder.encode(`${line.line}\n`))),
       Effect.andThen(copy(disk, last.segment.name, last.end, last.segment.length, out)),
       Effect.andThen(out.sync)
     )
   )
-  const replacement: Replacement = { written, as, retire: ranges.map(({ segment }) => segment.name) }
-  yield* disk.write(journal, encoder.encode(JSON.stringify(replacement)))
+  return replacement
 })
+
+/** Decides that a file that was written takes the place of others: `recover` carries it out. */
+export const decide = (disk: Disk, replacement: Replacement): Effect.Effect<void, PlatformError> =>
+  disk.write(journal, encoder.encode(JSON.stringify(replacement)))
 
 const copy = (disk: Disk, name: string, start: number, end: number, out: FileSystem.File) =>
   disk.using(

@@ -36,7 +36,6 @@ export const make: (
   Effect.fnUntraced(function* (settings) {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
-    const scope = yield* Effect.scope
     const disk = yield* Disk.make(fs, path, settings.directory)
     const lock = yield* Lock.acquire(fs, disk)
     const values = yield* Values.make(yield* Disk.make(fs, path, path.join(settings.directory, "values")))
@@ -56,8 +55,9 @@ export const make: (
       Effect.uninterruptibleMask((restore) =>
         restore(turn.take(1)).pipe(
           Effect.andThen(
-            Effect.forkIn(Effect.ensuring(answered(effect), turn.release(1)), scope, {
-              uninterruptible: true
+            Effect.forkDetach(Effect.ensuring(answered(effect), turn.release(1)), {
+              uninterruptible: true,
+              startImmediately: true
             })
           ),
           Effect.flatMap((fiber) => restore(Fiber.join(fiber)))
@@ -118,7 +118,7 @@ export const make: (
       Effect.forkScoped
     )
     yield* Effect.addFinalizer(() =>
-      answered(Effect.andThen(syncLines, writeHead)).pipe(reported, Effect.andThen(tail.forget))
+      exclusively(syncLines).pipe(Effect.andThen(answered(writeHead)), reported, Effect.andThen(tail.forget))
     )
     yield* ready
 
@@ -171,22 +171,39 @@ export const make: (
         )
       )
 
+    const replaceTurn = Semaphore.makeUnsafe(1).withPermit
     const replace = Effect.fnUntraced(function* (
       { from, lines, to }: Parameters<AuditStore["replace"]>[0],
       line: StoredLine
     ) {
-      const { segments } = yield* ready
-      const found: Array<Segments.Range> = []
-      for (const segment of within(segments, from, to)) {
-        const range = yield* disk.using(segment.name, "r", (file) => Segments.find(file, segment, from, to))
-        if (range.lines > 0) found.push(range)
+      const { affected, tailSegment } = yield* exclusively(
+        Effect.map(ready, ({ segments }) => ({
+          affected: within(segments, from, to),
+          tailSegment: segments.at(-1)
+        }))
+      )
+      const ranges: Array<Segments.Range> = []
+      for (const segment of affected) {
+        const range = yield* Segments.find(disk, segment, from, to)
+        if (range.lines > 0) ranges.push(range)
       }
-      if (found.length === 0 || found.reduce((sum, range) => sum + range.lines, 0) !== lines) {
+      if (ranges.length === 0 || ranges.reduce((sum, range) => sum + range.lines, 0) !== lines) {
         return "moved" as const
       }
-      yield* tail.forget
-      yield* Segments.decide(disk, found, line)
-      yield* tail.ready
+      const prepare = Segments.prepare(disk, ranges, line)
+      // Only the last file changes meanwhile: others are copied while appends go on.
+      const early = ranges.at(-1)?.segment === tailSegment ? undefined : yield* prepare
+      yield* exclusively(
+        Effect.gen(function* () {
+          yield* ready
+          const replacement = early ?? (yield* prepare)
+          // A failure meanwhile has cleared away what nobody had decided yet.
+          if (!(yield* disk.has(replacement.written))) return yield* Effect.fail(disturbed)
+          yield* tail.forget
+          yield* Segments.decide(disk, replacement)
+          yield* tail.ready
+        })
+      )
       return "replaced" as const
     })
 
@@ -195,7 +212,7 @@ export const make: (
       head: exclusively(Effect.map(ready, () => head)),
       last: exclusively(Effect.map(ready, ({ last }) => last)),
       read,
-      replace: (range, line) => exclusively(replace(range, line)),
+      replace: (range, line) => answered(replaceTurn(replace(range, line))),
       get: (name) => answered(values.get(name)),
       put: (name, value) => answered(Effect.andThen(holds, values.put(name, value))),
       remove: (names) => answered(Effect.andThen(holds, values.remove(names))),
@@ -207,6 +224,8 @@ export const make: (
 // --- Failures --------------------------------------------------------------
 
 const lockLost = storeError("The lock of the audit log's directory was taken away.", undefined)
+
+const disturbed = storeError("A failure meanwhile has undone what was to be replaced.", undefined)
 
 const asStoreError = (failure: Failure): AuditStoreError => {
   switch (failure._tag) {
