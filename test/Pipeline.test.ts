@@ -19,12 +19,17 @@ import * as TestClock from "effect/testing/TestClock"
 import {
   ToolAnnotations as Annotate,
   Approvals,
+  AuditLog,
   CallRecord,
   CircuitBreaker,
   Health,
+  Idempotency,
   type Interlock,
+  KillSwitch,
+  LoopDetector,
   Principal,
   Retry,
+  Run,
   type ToolCall,
   ToolError
 } from "effect-interlock"
@@ -77,12 +82,13 @@ const delays = (record: CallRecord.CallRecord | undefined) => record?.retried.ma
 // --- Order -----------------------------------------------------------------
 
 describe("order", () => {
-  const act = tool("act").annotate(Annotate.Capabilities, ["read_data"])
+  const act = tool("act").annotate(Annotate.Capabilities, ["read_data"]).annotate(Annotate.Cost, 5)
   const kit = Toolkit.make(act, tool("hold"), tool("filler"))
 
   // Everything that can be wrong with a call before its handler runs, in the order in which it is told.
   const faults = [
     ["past deadline", "TIMED_OUT"],
+    ["killed", "KILLED"],
     ["permission", "PERMISSION_DENIED"],
     ["denied by name", "POLICY_DENIED deny"],
     ["quota", "RATE_LIMITED"],
@@ -90,11 +96,26 @@ describe("order", () => {
     ["denied by raw arguments", "POLICY_DENIED raw"],
     ["invalid", "INVALID_PARAMS"],
     ["denied by decoded arguments", "POLICY_DENIED decoded"],
+    ["screened", "ARGUMENTS_SCREENED"],
+    ["another's key", "IDEMPOTENCY_CONFLICT"],
+    ["a loop", "LOOP_DETECTED"],
     ["needs a human", "PENDING_CONFIRMATION"],
     ["bulkhead", "OVERLOADED"],
-    ["circuit", "CIRCUIT_OPEN"]
+    ["no audit", "UNAVAILABLE"],
+    ["circuit", "CIRCUIT_OPEN"],
+    ["budget", "BUDGET_EXCEEDED"]
   ] as const
   type Fault = (typeof faults)[number][0]
+
+  /** A log that takes no intents, and says that no call may run without one. */
+  const unwritable = Layer.effect(
+    AuditLog.AuditLog,
+    Effect.map(AuditLog.AuditLog, (log) => ({
+      ...log,
+      intent: () => Exit.fail({ _tag: "Unavailable", concern: "audit" } as const),
+      whenUnavailable: () => "refuse" as const
+    }))
+  ).pipe(Layer.provide(AuditLog.layerMemory()))
 
   const outcomeOf = (has: (fault: Fault) => boolean) =>
     Effect.gen(function* () {
@@ -120,25 +141,41 @@ describe("order", () => {
           }
         ],
         rateLimits: [{ limit: 1, window: "1 hour", tools: ["act", "filler"] }],
-        bulkhead: { maxConcurrent: 1 }
+        bulkhead: { maxConcurrent: 1 },
+        budget: has("budget") ? [{ max: 1, name: "small" }] : [],
+        ...(has("no audit") ? { audit: unwritable } : {})
       })
+      const target = `${has("screened") ? "\u0007" : ""}${"x".repeat(has("size") ? 101 : 1)}`
+      const params = has("invalid") ? { target, other: 1 } : { target }
+      const principal = has("permission")
+        ? Principal.anonymous
+        : Principal.make({ id: "ada", roles: ["read"] })
+      const run = has("a loop") ? Run.make({ id: "run", driver: "model" }) : undefined
+      if (run !== undefined) {
+        const { ended } = Context.get(services, LoopDetector.LoopDetector)
+        for (let i = 0; i < 2; i++) ended(run, { tool: "act", params }, { encoded: "fine" })
+      }
+      if (has("killed")) {
+        const { stop } = Context.get(services, KillSwitch.KillSwitch)
+        yield* stop({ scope: "tool", tool: "act" }, { by: "eve", why: "a drill" })
+      }
+      if (has("another's key")) {
+        const key = { tenant: undefined, principal: principal.id, tool: "act", key: "k" }
+        const other = { callId: "other", argumentsHash: "other", expiresAt: 1000 }
+        yield* Context.get(services, Idempotency.Idempotency).claim(key, other, 0)
+      }
       if (has("quota")) yield* execute({ tool: "filler", params: x })
       if (has("bulkhead")) yield* started(execute({ tool: "hold", params: x }))
       if (has("circuit")) {
         yield* Context.get(services, CircuitBreaker.CircuitBreaker).forceOpen("act", "by hand")
       }
-      const target = has("size") ? "x".repeat(101) : "x"
       const { error, status } = yield* execute({
         tool: "act",
-        params: has("invalid") ? { target, other: 1 } : { target },
+        params,
         ...(has("past deadline") ? { deadline: -1 } : {}),
+        ...(has("another's key") ? { idempotencyKey: "k" } : {}),
         ...(has("needs a human") ? { requireConfirmation: true } : {})
-      }).pipe(
-        Effect.provideService(
-          Principal.CurrentPrincipal,
-          has("permission") ? Principal.anonymous : Principal.make({ id: "ada", roles: ["read"] })
-        )
-      )
+      }).pipe(Principal.provide(principal), Effect.provideService(Run.CurrentRun, run))
       const started_ = tools.runs("act").length
       assert.strictEqual(started_, status === "success" ? 1 : 0)
       const rule = error?.reason._tag === "PolicyDenied" ? ` ${error.reason.rule.split(" ")[0]}` : ""
