@@ -36,11 +36,14 @@
  */
 import type * as Tool from "effect/ai/Tool"
 import { isDynamic } from "effect/ai/Tool"
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
+import { redactCause } from "./internal/redactionCause.ts"
 import { either, type Place } from "./internal/redactionDeclared.ts"
 import * as JsonSchema from "./internal/redactionJsonSchema.ts"
 import { KeyRules, words } from "./internal/redactionKeys.ts"
+import { unquote } from "./internal/redactionQuotes.ts"
 import { declared, rules as kept, type Rule, urlCredentials } from "./internal/redactionRules.ts"
 import * as Schemas from "./internal/redactionSchema.ts"
 import * as Text from "./internal/redactionText.ts"
@@ -57,11 +60,6 @@ export interface ToolRedaction {
   readonly params: (raw: unknown) => View.View
   /** An encoded success or failure. */
   readonly result: (encoded: unknown) => View.View
-  /**
-   * Free text about one call, such as a handler's error: what is detected, and every text of four characters or more that
-   * `params` would mask whole, wherever it is quoted, also as JSON or percent-encoded.
-   */
-  readonly message: (text: string, raw: unknown) => string
 }
 
 export class Redaction extends Context.Service<
@@ -101,28 +99,38 @@ export const ruleNames: ReadonlyArray<string> = [
 /** Throws a `RangeError` for options that make no sense. */
 export const make = (options: Options = {}): Redaction["Service"] => {
   const config = compile(options)
-  const value = (value: unknown) => View.view(config, value, undefined)
-  const text = (text: string) => View.text(config, text)
   return {
-    value,
-    text,
+    value: (value) => View.view(config, value, undefined),
+    text: (text) => View.text(config, text),
     forTool: ({ tool }) => {
       const params = paramsOf(tool)
       const result = either(Schemas.declaredBy(tool.successSchema), Schemas.declaredBy(tool.failureSchema))
       return {
         params: (raw) => View.view(config, raw, params),
-        result: (encoded) => View.view(config, encoded, result),
-        message: (message, raw) => {
-          const hidden = new Map<string, string>()
-          View.view(config, raw, params, hidden)
-          return text(without(message, hidden, config.mask))
-        }
+        result: (encoded) => View.view(config, encoded, result)
       }
     }
   }
 }
 
 export const layer = (options?: Options): Layer.Layer<Redaction> => Layer.sync(Redaction, () => make(options))
+
+/**
+ * Shows texts about one call, such as the message of an error: what is detected, and every text of four characters or
+ * more that `params` masks in these arguments, wherever it is quoted, also as JSON or percent-encoded.
+ */
+export const aboutCall = (
+  redaction: Redaction["Service"],
+  tool: ToolRedaction,
+  raw: unknown
+): ((text: string) => string) => {
+  const quoted = unquote(raw, tool.params(raw).value)
+  return (text) => redaction.text(quoted(text))
+}
+
+/** A cause with every message, stack and field shown by `text`, which is `aboutCall` or a redaction's own. */
+export const cause: (cause: Cause.Cause<unknown>, text: (text: string) => string) => Cause.Cause<unknown> =
+  redactCause
 
 // --- Options ---------------------------------------------------------------
 
@@ -184,10 +192,10 @@ const check = (at: string, { keys, name, starts, value }: Rule): void => {
     throw new RangeError(`${at}.name must be 1 to 64 letters, digits, spaces, _ or -`)
   }
   if (name === declared) throw new RangeError(`${at}.name: ${declared} is for what schemas declare`)
-  if (keys === undefined && value === undefined) throw new RangeError(`${at} must have keys or a value`)
   if (starts !== undefined && (value === undefined || starts.length === 0 || starts.includes(""))) {
     throw new RangeError(`${at}.starts must be texts that are not empty, with a value that follows them`)
   }
+  if (keys === undefined && value === undefined) throw new RangeError(`${at} must have keys or a value`)
   if (value !== undefined && starts === undefined && new RegExp(value.source, value.flags).test("")) {
     throw new RangeError(`${at}.value must not match the empty text`)
   }
@@ -198,31 +206,4 @@ const check = (at: string, { keys, name, starts, value }: Rule): void => {
 const paramsOf = (tool: Tool.Any): Place | undefined => {
   const raw = isDynamic(tool) ? tool.jsonSchema : undefined
   return raw === undefined ? Schemas.declaredBy(tool.parametersSchema) : JsonSchema.declaredBy(raw)
-}
-
-/** Replaces every occurrence of what was hidden; what stands in for one is not looked into for another. */
-const without = (
-  message: string,
-  hidden: ReadonlyMap<string, string>,
-  mask: (rule: string) => string
-): string => {
-  const found: Array<readonly [start: number, end: number, rule: string]> = []
-  for (const [secret, rule] of hidden) {
-    if (secret.length < 4) continue
-    // A lone surrogate cannot be percent-encoded.
-    const encoded = secret.isWellFormed() ? encodeURIComponent(secret) : secret
-    for (const form of new Set([secret, JSON.stringify(secret).slice(1, -1), encoded])) {
-      for (let at = message.indexOf(form); at >= 0; at = message.indexOf(form, at + 1)) {
-        found.push([at, at + form.length, rule])
-      }
-    }
-  }
-  found.sort((a, b) => a[0] - b[0] || b[1] - a[1])
-  let text = ""
-  let at = 0
-  for (const [start, end, rule] of found) {
-    if (start >= at) text += message.slice(at, start) + mask(rule)
-    at = Math.max(at, end)
-  }
-  return text + message.slice(at)
 }

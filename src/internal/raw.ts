@@ -1,8 +1,8 @@
 /**
  * A value that nobody can print by mistake.
  *
- * To the compiler it is a `unique symbol`, which template literals, `+`,
- * spreads and every parameter of type `string` or `object` refuse. What takes
+ * To the compiler it is a branded `symbol`, which template literals, `+`,
+ * spreads and every parameter of type `string` refuse. What takes
  * anything (`console.log`, `JSON.stringify`, `Effect.log`) cannot be made to
  * refuse it: there it prints as `<raw>`, and so does everything that holds it.
  */
@@ -10,7 +10,7 @@ import { symbolRedactable } from "effect/Redactable"
 
 declare const brand: unique symbol
 
-export type Raw = typeof brand
+export type Raw = symbol & { readonly [brand]: "Raw" }
 
 const shown = "<raw>"
 

@@ -121,10 +121,11 @@ const rulesOf = (keys: KeyRules, text: string, { end, quoted, start }: Name): Re
 const bare =
   /(?:[^\s"'`<>&;,)\]}\\]|[&;,](?![\s&;,]|$|[\w.%[\]-]{1,64} ?[=:])|[)\]}](?![\s,;.)}\]]|$)|\\(?!["'`nrt\\]))+/y
 
-const line = /[^\r\n"'`\\]+/y
+const line = /[^\r\n"'`\\]{1,8192}/y
 
-/** A call, or a field of something: code, not a value. */
-const code = /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*(?:\(|\[|$)/
+/** Code, not a value: a call or an element, and a field of something. */
+const call = /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*[([]/
+const member = /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)+$/
 
 /** The value's span; the rule is empty where it is no secret and need not be read again. */
 const valueAfter = (
@@ -162,8 +163,7 @@ const valueAfter = (
 
   const header = rules.find(({ name }) => name === "authorization" || name === "cookie")
   if (header !== undefined) {
-    line.lastIndex = start
-    const value = headerValue(line.exec(text)?.[0] ?? "")
+    const value = headerValue(text, start)
     return value === "" ? undefined : { start, end: start + value.length, rule: header.name }
   }
 
@@ -171,11 +171,12 @@ const valueAfter = (
   const value = bare.exec(text)?.[0] ?? ""
   const end = start + value.length
   const rule = isPlaceholder(value) ? undefined : ruleFor(rules, value)
+  const head = value.slice(0, 128)
   const prose = sign === ":" || spaced
   const secret =
     rule !== undefined &&
-    !(/\(/.test(value.slice(0, 128)) && code.test(value.slice(0, 128))) &&
-    (!prose || ((isUnlikeWord(value) || value.length >= 20) && !code.test(value.slice(0, 128))))
+    !call.test(head) &&
+    (!prose || ((isUnlikeWord(value) || value.length >= 20) && !member.test(head)))
   if (secret) return { start, end, rule: rule.name }
   // A long one is not read again from every separator in it.
   return value.length > 256 ? { start, end, rule: "" } : undefined
@@ -192,13 +193,20 @@ const closing = (text: string, from: number, quote: string, escaped: boolean): n
 }
 
 /** What of a header's line is its value: all of it where it has parts, its one or two words otherwise. */
-const headerValue = (line: string): string => {
-  const text = line.trimEnd().slice(0, 8192)
-  if (/^[^\s=]{1,64}=\S|[^\s=]{1,64} [\w-]{1,64}=\S/.test(text)) return text
-  const [, first = "", second = ""] = /^(\S{1,8192})(?:\s{1,4}(\S{1,8192}))?/.exec(text) ?? []
-  if (isTokenLike(second) && isUnlikeWord(second)) {
-    if (isPlaceholder(second)) return ""
-    return text.slice(0, text.indexOf(second, first.length) + second.length)
+const headerValue = (text: string, start: number): string => {
+  const head = text.slice(start, start + 256)
+  if (parts.test(head)) {
+    line.lastIndex = start
+    return (line.exec(text)?.[0] ?? "").trimEnd()
   }
-  return isTokenLike(first) && isUnlikeWord(first) && !isPlaceholder(first) ? first : ""
+  words.lastIndex = start
+  const [whole = "", first = "", second = ""] = words.exec(text) ?? []
+  if (isSecret(second)) return whole
+  return isSecret(first) && !isPlaceholder(first) && !isPlaceholder(second) ? first : ""
 }
+
+const parts = /^(?:[\w-]{1,20} )?[^\s="'`]{1,64}=\S/
+
+const words = /([^\s"'`\\]{1,4096})(?:[ \t]{1,4}([^\s"'`\\]{1,4096}))?/y
+
+const isSecret = (word: string): boolean => isTokenLike(word) && isUnlikeWord(word) && !isPlaceholder(word)

@@ -49,6 +49,15 @@ const named = (...alternatives: ReadonlyArray<string>): RegExp =>
 const variant =
   "(?: (?:value|text|plain|plaintext|raw|hash|hashed|encrypted|string|header|old|new|current|confirm|confirmation|again|repeat|b 64|base 64|field|input|prod|production|dev|staging|test|live|primary|secondary|default|\\d+)){0,4}"
 
+/** Pages, texts and programs have tokens too. */
+const notCounted = (...alternatives: ReadonlyArray<string>): RegExp => unless(counted, named(...alternatives))
+
+const unless = (before: string, name: RegExp): RegExp =>
+  new RegExp(`(?<!(?:^| )(?:${before}))${name.source}`, "u")
+
+const counted =
+  "page|next|previous|prev|continuation|continue|cursor|sync|pagination|start|stop|end|eos|bos|pad|unk|special|mask|sep|cls|max|min|num|input|output|prompt|completion|total|cached|reasoning|first|last|cancel|cancellation|idempotency|design|syntax|lexer|parser"
+
 const digits = (least: number, most: number) => (value: string) =>
   /^[\d\s./-]+$/.test(value) && between(value, least, most)
 
@@ -85,23 +94,16 @@ const names: ReadonlyArray<Rule> = [
   },
   {
     name: "token",
-    keys: new RegExp(
-      `(?<!(?:^| )(?:page|next|previous|prev|continuation|continue|cursor|sync|pagination|start|stop|end|eos|bos|pad|unk|special|mask|sep|cls|max|min|num|input|output|prompt|completion|total|cached|reasoning|first|last|cancel|cancellation|idempotency|design|syntax|lexer|parser))${
-        named(
-          "(?:access|auth|refresh|id|api|session|csrf|xsrf|user|bot|device|reset|verification|security|oauth|personal|sas|jwt|bearer)tokens?",
-          "(?:access|auth|refresh|api|session|bearer|oauth|sas) tokens|token|jwt|bearer"
-        ).source
-      }`,
-      "u"
+    keys: notCounted(
+      "(?:access|auth|refresh|id|api|session|csrf|xsrf|user|bot|device|reset|verification|security|oauth|personal|sas|jwt|bearer)tokens?",
+      "(?:access|auth|refresh|api|session|bearer|oauth|sas) tokens|token|jwt|bearer"
     ),
     holds: isTokenLike
   },
   {
     name: "authorization",
     source: "RFC 9110, section 11.6.2",
-    keys: named(
-      "(?:proxy )?authorization|auth(?:entication)? header|x api key|x auth token|x amz security token"
-    ),
+    keys: named("(?:proxy )?authorization|auth(?:entication)? header"),
     holds: (value) => /^[\w-]{3,20}\s+\S/.test(value) || isTokenLike(value)
   },
   {
@@ -161,10 +163,14 @@ const names: ReadonlyArray<Rule> = [
     holds: isPhoneLike
   },
   // Names that are as often harmless: only what looks random under them.
+  { name: "token", keys: notCounted("tokens"), holds: looksRandom },
   {
     name: "key",
-    keys: named(
-      "key|auth|sig|signature|tokens|credentials?|creds|session|sid|salt|assertion|csrf|xsrf|pass|code verifier"
+    keys: unless(
+      "public|primary|foreign|partition|sort|row|cache|object|idempotency|dedupe|routing|map|query|host",
+      named(
+        "key|auth|sig|signature|credentials?|creds|session|sid|salt|assertion|csrf|xsrf|pass|code verifier"
+      )
     ),
     holds: looksRandom
   }

@@ -29,19 +29,15 @@ export interface Config {
 const maxDepth = 200
 const maxValues = 100_000
 const maxMasked = 1000
+const maxRounds = 4
 /** Read beyond what is shown, so that what is cut in the middle is still known. */
 const overlap = 4096
 
 const noRules: ReadonlyArray<KeyRule> = []
 
-/** Shows a value; with `hidden`, the texts that were masked whole are put there with their rules. */
-export const view = (
-  config: Config,
-  value: unknown,
-  place: Place | undefined,
-  hidden?: Map<string, string>
-): View => {
-  const walk = new Walk(config, hidden)
+/** Shows a value. */
+export const view = (config: Config, value: unknown, place: Place | undefined): View => {
+  const walk = new Walk(config)
   try {
     return { value: walk.show(value, place, noRules, 0), masked: walk.masked }
   } catch {
@@ -51,21 +47,19 @@ export const view = (
 }
 
 /** Shows a text. */
-export const text = (config: Config, text: string): string => new Walk(config, undefined).text(text)
+export const text = (config: Config, text: string): string => new Walk(config).text(text)
 
 class Walk {
   readonly masked: Array<{ readonly path: string; readonly rule: string }> = []
   readonly #config: Config
-  readonly #hidden: Map<string, string> | undefined
   readonly #path: Array<string | number> = []
   readonly #open = new Set<object>()
   #left = maxValues
   /** Within a text that is itself JSON, which is entered once. */
   #inText = false
 
-  constructor(config: Config, hidden: Map<string, string> | undefined) {
+  constructor(config: Config) {
     this.#config = config
-    this.#hidden = hidden
   }
 
   show(value: unknown, place: Place | undefined, rules: ReadonlyArray<KeyRule>, depth: number): unknown {
@@ -108,19 +102,32 @@ class Walk {
 
   /** A text with what is found in it masked; what is too long is cut. */
   text(whole: string): string {
-    const { maxLength, spans } = this.#config
+    const { maxLength } = this.#config
     const json = this.#json(whole)
     if (json !== undefined) return json
     const cut = whole.length <= maxLength ? whole.length : wordStart(whole, maxLength)
-    let shown = ""
+    let shown = this.#masked(whole, cut)
+    // A mask ends the word it stands in, and what was hidden in its middle may begin one now.
+    for (let round = 0; round < maxRounds && shown !== undefined; round++) {
+      const again = this.#masked(shown, shown.length)
+      if (again === undefined) break
+      shown = again
+    }
+    shown ??= whole.slice(0, cut)
+    return cut === whole.length ? shown : `${shown}… [${whole.length - cut} more characters not shown]`
+  }
+
+  /** The text up to the cut with what is found in it masked; `undefined` where nothing is. */
+  #masked(text: string, cut: number): string | undefined {
+    const { spans } = this.#config
+    let shown: string | undefined
     let at = 0
-    for (const { end, rule, start } of spans(cut === whole.length ? whole : whole.slice(0, cut + overlap))) {
+    for (const { end, rule, start } of spans(text.slice(0, cut + overlap))) {
       if (start >= cut) break
-      shown += whole.slice(at, start) + this.#note(rule)
+      shown = (shown ?? "") + text.slice(at, start) + this.#note(rule)
       at = Math.min(end, cut)
     }
-    shown += whole.slice(at, cut)
-    return cut === whole.length ? shown : `${shown}… [${whole.length - cut} more characters not shown]`
+    return shown === undefined ? undefined : shown + text.slice(at, cut)
   }
 
   /** A text that is an object or a list as JSON is shown as one; `undefined` where it is none, or hides nothing. */
@@ -196,7 +203,6 @@ class Walk {
 
   #hide(value: unknown, rule: string): unknown {
     if (value === undefined) return undefined
-    if (this.#hidden !== undefined) leaves(value, rule, this.#hidden)
     return this.#note(rule)
   }
 
@@ -237,20 +243,4 @@ const define = (record: Record<string, unknown>, key: string, value: unknown): v
   let free = key
   for (let n = 2; Object.hasOwn(record, free); n++) free = `${key} (${n})`
   Object.defineProperty(record, free, { value, writable: true, enumerable: true, configurable: true })
-}
-
-/** The texts in a hidden value, at most so many. */
-const leaves = (value: unknown, rule: string, into: Map<string, string>): void => {
-  const stack: Array<unknown> = [value]
-  const seen = new Set<unknown>()
-  while (stack.length > 0 && into.size < 1000 && seen.size < 10_000) {
-    const item = stack.pop()
-    if (typeof item === "string" || typeof item === "number" || typeof item === "bigint") {
-      into.set(String(item), rule)
-    } else if (Redacted.isRedacted(item)) stack.push(Redacted.value(item))
-    else if (typeof item === "object" && item !== null && !seen.has(item)) {
-      seen.add(item)
-      for (const key of Object.keys(item)) stack.push(Object.getOwnPropertyDescriptor(item, key)?.value)
-    }
-  }
 }
