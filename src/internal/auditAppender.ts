@@ -55,6 +55,8 @@ export class Appender {
   #sinceCheckpoint = 0
   /** What was handed to the store and never answered. */
   #unanswered: Attempt | undefined
+  /** What is in the store, also where whoever asked for it no longer waited for the answer. */
+  readonly #written = new WeakSet<Draft>()
   readonly #intents = new WeakMap<CallRecord, number>()
   #reportedHole = 0
 
@@ -120,8 +122,8 @@ export class Appender {
   readonly #append = Effect.fnUntraced(
     { self: this },
     function* (this: Appender, drafts: ReadonlyArray<Draft>) {
-      const written = yield* this.#settle()
-      const rest = written === undefined ? drafts : drafts.filter((draft) => !written.includes(draft))
+      yield* this.#settle()
+      const rest = drafts.filter((draft) => !this.#written.has(draft))
       if (rest.length === 0) return
       const sealed = new Map<Draft, Sealed>()
       yield* this.#extend(
@@ -217,16 +219,18 @@ export class Appender {
     }
   }
 
-  /** What became of a write that was never answered: the drafts that are in the store after all. */
+  /** What became of a write that was never answered. */
   readonly #settle = Effect.fnUntraced({ self: this }, function* (this: Appender) {
     const attempt = this.#unanswered
-    if (attempt === undefined) return undefined
+    if (attempt === undefined) return
     // All or none, and no two lines are alike: the first one stands for them.
     const first = attempt.lines[0]!
     const range = { from: first.sequence, to: first.sequence }
     const there = yield* Stream.runCollect(this.#store.read(range))
     this.#unanswered = undefined
-    return there.some(({ line }) => line === first.line) ? attempt.drafts : undefined
+    if (there.some(({ line }) => line === first.line)) {
+      for (const draft of attempt.drafts) this.#written.add(draft)
+    }
   })
 
   /** Where the chain ends, as far as anything says. */

@@ -165,16 +165,13 @@ const failureOf = (exit: Exit.Failure<void, AuditStoreError>): AuditStoreError |
  * Fails when the time is up, without waiting for what hangs. A store that cannot be interrupted may still do what it
  * was asked: the appender finds out before it writes again.
  */
-export const inTime = <A>(
+export const inTime = Effect.fnUntraced(function* <A>(
   effect: Effect.Effect<A, AuditStoreError>,
   millis: number
-): Effect.Effect<A, AuditStoreError> =>
-  Effect.flatMap(Effect.forkDetach(effect), (fiber) =>
-    Effect.raceFirst(
-      Fiber.join(fiber),
-      Effect.flatMap(Effect.sleep(millis), () => {
-        fiber.interruptUnsafe()
-        return Effect.fail(storeError("the audit log's store did not answer in time", undefined))
-      })
-    )
-  )
+): Effect.fn.Return<A, AuditStoreError> {
+  const fiber = yield* Effect.forkDetach(effect)
+  const exit = yield* Effect.raceFirst(Fiber.await(fiber), Effect.as(Effect.sleep(millis), undefined))
+  if (exit !== undefined) return yield* exit
+  fiber.interruptUnsafe()
+  return yield* Effect.fail(storeError("the audit log's store did not answer in time", undefined))
+})
