@@ -17,7 +17,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { NodeFileSystem, NodePath } from "@effect/platform-node"
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { afterAll, afterEach, assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -35,15 +35,18 @@ import type { AuditStore, AuditStoreError, StoredLine } from "../src/AuditLog.ts
 import { AuditLog as Log } from "../src/AuditLog.ts"
 import * as FileAuditLog from "../src/FileAuditLog.ts"
 import { suite } from "./AuditLogSuite.ts"
-import { type Backend, requirements } from "./support/audit.ts"
+import { type Backend, end, requirements, running } from "./support/audit.ts"
 import * as FaultyFiles from "./support/faultyFiles.ts"
 
 // --- Directories, lines, stores --------------------------------------------
 
 const root = mkdtempSync(join(tmpdir(), "file-audit-log-"))
-afterAll(() => rmSync(root, { recursive: true, force: true }))
 let directories = 0
 const newDirectory = (): string => join(root, String(++directories))
+afterEach(() => {
+  for (const name of readdirSync(root)) rmSync(join(root, name), { recursive: true })
+})
+afterAll(() => rmSync(root, { recursive: true }))
 
 const day = 86_400_000
 const lineOf = (sequence: number, time = sequence, text = `é${sequence}`): StoredLine => ({
@@ -561,7 +564,7 @@ describe("FileAuditLog", () => {
                 })
               )
           ),
-          { numRuns: 150 }
+          { numRuns: 80 }
         )
       )
     )
@@ -861,7 +864,7 @@ describe("FileAuditLog", () => {
       it.effect(`is done or not done, wherever the process dies (the last operation: ${kind})`, () =>
         Effect.gen(function* () {
           let outcomes = ""
-          for (const [from, to] of ranges) {
+          for (const [from, to] of kind === "short" ? ranges.slice(1) : ranges) {
             for (let at = 0; ; at++) {
               const options = yield* written()
               const faults = FaultyFiles.make()
@@ -1074,10 +1077,10 @@ const settled = (store: AuditStore) => Effect.repeat(store.last, { times: 20 })
 
 // --- The log over the files ------------------------------------------------
 
-const openLog = (options: FileAuditLog.Options) =>
+const openLog = (options: FileAuditLog.Options, files: Files = nodeFiles) =>
   Layer.build(Layer.fresh(FileAuditLog.layer(options))).pipe(
     Effect.map(Context.get(Log)),
-    Effect.provide([nodeFiles, requirements]),
+    Effect.provide([files, requirements]),
     Effect.orDie
   )
 
@@ -1086,6 +1089,67 @@ const backend = (files: Partial<FileAuditLog.StoreOptions>): Backend =>
     const directory = newDirectory()
     return { open: (options) => openLog({ directory, ...files, ...options }) }
   })
+
+describe("the log over files that fail", () => {
+  it.effect("has every record that was acknowledged, and verifies, whatever failed", () =>
+    Effect.promise(() =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.tuple(fc.integer({ min: 0, max: 120 }), fc.constantFrom("before", "after", "short")), {
+            maxLength: 8
+          }),
+          (planned) =>
+            run(
+              Effect.gen(function* () {
+                const faults = FaultyFiles.make()
+                const acknowledged = new Set<string>()
+                const options = { directory: newDirectory(), maxBytes: 5000, retryAfter: "1 milli" } as const
+                yield* Effect.scoped(
+                  Effect.gen(function* () {
+                    const log = yield* openLog(options, withFaults(faults))
+                    let count = 0
+                    faults.decide = () => {
+                      const at = count++
+                      return planned.find(([planned]) => planned === at)?.[1]
+                    }
+                    const write = (phase: string, callId: string, effect: Effect.Effect<void, unknown>) =>
+                      Effect.map(Effect.exit(effect), (exit) => {
+                        if (Exit.isSuccess(exit)) acknowledged.add(`${phase} ${callId}`)
+                      })
+                    yield* Effect.forEach(
+                      Array.from({ length: 24 }, (_, index) => `c-${index}`),
+                      Effect.fnUntraced(function* (callId, index) {
+                        const record = running({ callId, principal: `p-${index % 3}` })
+                        yield* write("intent", callId, log.intent(record, index))
+                        end(record, "success")
+                        yield* write("outcome", callId, log.outcome(record, { index }, index))
+                      }),
+                      { concurrency: 4 }
+                    )
+                    faults.decide = () => undefined
+                  })
+                )
+                yield* Effect.scoped(
+                  Effect.gen(function* () {
+                    const log = yield* openLog(options)
+                    const verified = yield* log.verify()
+                    assert.isTrue(verified.ok, JSON.stringify(verified))
+                    const records = yield* log.query({ kind: "tool_call" })
+                    const found = records.map(({ callId, phase }) => `${phase} ${callId}`)
+                    // What was refused is late, not lost; nothing is there twice.
+                    assert.strictEqual(found.length, 48)
+                    assert.strictEqual(new Set(found).size, 48)
+                    assert.isTrue([...acknowledged].every((one) => found.includes(one)))
+                  })
+                )
+              })
+            )
+        ),
+        { numRuns: 40 }
+      )
+    )
+  )
+})
 
 suite("files", backend({}))
 suite("small files, never synced", backend({ maxBytes: 2000, fsync: "never" }))
