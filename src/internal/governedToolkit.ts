@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { identity } from "effect/Function"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -43,18 +44,22 @@ export const handlersOf = (
 type AnyTools = Record<string, Tool.Any>
 type Output = Tool.HandlerResult<Tool.Any>
 
+/** Runs a call as part of a run. */
+export type InRun = <A, E, R>(call: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /** The governed toolkit, for whatever the fiber that asks for it may see. */
 export const governedToolkit = (
   pipeline: Pipeline,
   door: Door,
-  visible: Effect.Effect<ReadonlySet<string>>
+  visible: Effect.Effect<ReadonlySet<string>>,
+  inRun: InRun = identity
 ): Effect.Effect<Toolkit.WithHandler<AnyTools>> => {
   // Effect caches response schemas by a tool's identity: one clone per tool, not one per request.
   const clones = new Map<string, Tool.Any>()
   for (const tool of pipeline.tools.values()) {
     clones.set(tool.facts.name, tool.facts.tool.setNeedsApproval(needsApproval(pipeline, tool) as never))
   }
-  const handle = makeHandle(pipeline, door, visible)
+  const handle = makeHandle(pipeline, door, visible, inRun)
   return Effect.map(visible, (names) => {
     // `LanguageModel` reads tools[name] with names a model made up.
     const tools: AnyTools = Object.create(null)
@@ -79,7 +84,12 @@ const needsApproval =
  * `handle` answers with one result, or with a stream as soon as the handler
  * gives a preliminary one: only a tool that streams pays for a queue.
  */
-const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<ReadonlySet<string>>) =>
+const makeHandle = (
+  pipeline: Pipeline,
+  door: Door,
+  visible: Effect.Effect<ReadonlySet<string>>,
+  inRun: InRun
+) =>
   Effect.fnUntraced(function* (name: string, params: unknown, toolCallId?: string) {
     const capacity = yield* Toolkit.PreliminaryBuffer
     let queue: Queue.Queue<Output, unknown> | undefined
@@ -98,7 +108,7 @@ const makeHandle = (pipeline: Pipeline, door: Door, visible: Effect.Effect<Reado
         })
       })
     const request = { door, tool: name, params, id: toolCallId, onProgress }
-    const fiber = yield* pipeline.run(request).pipe(
+    const fiber = yield* inRun(pipeline.run(request)).pipe(
       Effect.flatMap((ended) => outputOf(pipeline.tools.get(name), name, ended, visible)),
       Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),
       Effect.forkChild({ startImmediately: true })
