@@ -307,10 +307,14 @@ export const limitedOf = ({ running }: Call, tool: CompiledTool): LimitedCall =>
 })
 
 /** Waits: for no longer than the deadline allows, and not when the call is killed meanwhile. */
-export const waiting = <A, E>(
+export const waiting = <A, E>(call: Call, wait: Effect.Effect<A, E>): Effect.Effect<A, E | Reason> =>
+  waitingUntil(call, wait, call.deadline)
+
+/** The same with another deadline than the call's own, or none. */
+export const waitingUntil = <A, E>(
   call: Call,
   wait: Effect.Effect<A, E>,
-  deadline: number | undefined = call.deadline
+  deadline: number | undefined
 ): Effect.Effect<A, E | Reason> => {
   if (Exit.isExit(wait)) return wait as Exit.Exit<A, E>
   const { restore } = call.running

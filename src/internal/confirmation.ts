@@ -21,7 +21,7 @@ import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
 import { claimAfterAsking } from "./answers.ts"
 import { keyedHash } from "./argumentsView.ts"
-import { type Call, type Outcome, waiting } from "./call.ts"
+import { type Call, type Outcome, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
 import type { CompiledTool } from "./kernel.ts"
 import { after, refuse, type Steps } from "./step.ts"
@@ -126,7 +126,7 @@ const pending = (call: Call, request: ApprovalRequest): Steps => {
   const { approvals } = running.kernel
   const decision = Effect.andThen(approvals.decided(request.id), approvals.get(request.id))
   // The caller's point in time stands; a default duration does not run while a human decides.
-  const wait = waiting(call, decision, running.callersDeadline)
+  const wait = waitingUntil(call, decision, running.callersDeadline)
   return after(running.request.park === undefined ? wait : running.request.park(wait), (decided) => {
     if (running.defaultDeadline !== undefined) running.defaultDeadline += call.now() - since
     if (decided === undefined || decided.state === "expired") {
