@@ -17,10 +17,12 @@ import * as Stream from "effect/Stream"
 import {
   ToolAnnotations as Annotate,
   Approvals,
+  Budget,
   CallRecord,
   CircuitBreaker,
   Handlers,
   type Interlock,
+  Principal,
   type ToolCall,
   type ToolResult
 } from "effect-interlock"
@@ -48,8 +50,8 @@ const kit = Toolkit.make(
   tool("promise"),
   tool("stubborn"),
   tool("narrow").annotate(Annotate.Bulkhead, { maxConcurrent: 1, maxQueue: 10 }),
-  tool("repeatable").annotate(Tool.Idempotent, true),
-  tool("covered").annotate(Annotate.Fallback, { tool: "promise" }),
+  tool("repeatable").annotate(Tool.Idempotent, true).annotate(Annotate.Cost, 3),
+  tool("covered").annotate(Annotate.Fallback, { tool: "promise" }).annotate(Annotate.Cost, 3),
   Tool.make("slow_schema", {
     parameters: Schema.Struct({ target: slowly }),
     success: slowly,
@@ -58,6 +60,8 @@ const kit = Toolkit.make(
   tool("payment")
 )
 type Name = keyof typeof kit.tools
+
+const ada = Principal.make({ id: "ada" })
 
 /** What a handler does on one run. */
 type Act =
@@ -155,7 +159,7 @@ class World {
       slow_schema: asPromise("slow_schema", true),
       payment: asEffect("payment")
     })
-    return open(kit, handlers, options)
+    return open(kit, handlers, { budget: [{ name: "all", max: 1_000_000 }], ...options })
   }
 
   /** Runs an effect in this world until it ends. */
@@ -179,7 +183,11 @@ class World {
   async assertAtRest(): Promise<void> {
     await this.stepper.drain()
     const { records, services } = this.opened
-    assert.deepStrictEqual(await Effect.runPromise(held(services)), nothingHeld)
+    assert.deepStrictEqual(valueOf(await this.run(held(services))), nothingHeld)
+    assert.strictEqual(
+      await this.settledMoney(),
+      records.reduce((sum, { cost }) => sum + (cost?.usd ?? 0), 0)
+    )
     assert.strictEqual(this.stepper.sleeping, 0, "sleepers")
     assert.strictEqual(this.stepper.fibers, 0, "fibers")
     assert.strictEqual(this.active, 0, "handlers")
@@ -192,6 +200,11 @@ class World {
       assert.strictEqual(attempts, runs, `attempts of ${name}`)
     }
     await Effect.runPromise(Scope.close(this.scope, Exit.void))
+  }
+
+  async settledMoney(): Promise<number> {
+    const { standing } = Context.get(this.opened.services, Budget.Budget)
+    return valueOf(await this.run(standing)).reduce((sum, { settled }) => sum + settled, 0)
   }
 }
 
@@ -233,21 +246,31 @@ const neverReached = [
   "pending_confirmation",
   "overloaded",
   "circuit_open",
-  "not_found"
+  "not_found",
+  "rejected",
+  "budget_exceeded",
+  "unavailable",
+  "unknown"
 ]
 
+const priced: ReadonlySet<string> = new Set(["repeatable", "covered"])
+
 const assertConsistent = (record: CallRecord.CallRecord): void => {
-  const { attempts, completedAt, queuedAt, retried, startedAt, status } = record
-  const told = JSON.stringify({ tool: record.tool, status, attempts, retried, reason: record.reason })
+  const { answeredFrom, attempts, completedAt, queuedAt, retried, startedAt, status } = record
+  const { reason, tool } = record
+  const told = JSON.stringify({ tool, status, attempts, retried, reason, answeredFrom })
   assert.isDefined(completedAt, told)
   assert.strictEqual(retried.length, Math.max(0, attempts - 1), told)
   assert.strictEqual(startedAt !== undefined, attempts > 0, told)
   assert.isAtMost(queuedAt, startedAt ?? queuedAt)
   assert.isAtMost(startedAt ?? queuedAt, completedAt ?? Number.NaN)
   assert.notInclude(["pending", "running", "retrying", "skipped"], status, told)
-  if (status === "success") assert.isAtLeast(attempts, 1, told)
-  if (status === "failure" && record.reason !== "HandlerDefect") assert.isAtLeast(attempts, 1, told)
+  if (answeredFrom !== undefined) assert.strictEqual(attempts, 0, told)
+  else if (status === "success" || (status === "failure" && reason !== "HandlerDefect")) {
+    assert.isAtLeast(attempts, 1, told)
+  }
   if (neverReached.includes(status)) assert.strictEqual(attempts, 0, told)
+  assert.strictEqual(record.cost?.usd ?? 0, priced.has(tool) ? 3 * attempts : 0, told)
   if (record.abandoned) assert.isAtLeast(attempts, 1, told)
 }
 
@@ -263,6 +286,8 @@ interface Scenario {
   readonly status: string
   /** What must hold when it has ended or was interrupted, before time passes. */
   readonly after?: (world: World, record: CallRecord.CallRecord | undefined) => Promise<void>
+  /** Timers of other calls that may begin in the subject's place. */
+  readonly others?: number
   /** A call that must succeed afterwards; by default the subject's tool. */
   readonly again?: ToolCall
 }
@@ -374,19 +399,18 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     again: { tool: "effect", params: x }
   },
   "a question to a human": {
-    options: { policy: { requireConfirmation: ["payment"] }, approvals: { maxUndecided: 1 } },
+    options: { policy: { requireConfirmation: ["payment"] } },
     subject: calls("payment"),
     status: "pending_confirmation",
     after: async (world, record) => {
-      const asked = await askedBefore(world)
-      assert.strictEqual(asked, record?.status === "pending_confirmation")
+      const pending = record?.status === "pending_confirmation" ? ["pending"] : []
+      assert.deepStrictEqual(await requestsOf(world), pending)
     },
     again: { tool: "effect", params: x }
   },
-  "an approved call through the toolkit": {
+  "a granted call through the toolkit": {
     options: {
       policy: { requireConfirmation: ["payment"] },
-      approvals: { maxUndecided: 1 },
       rateLimits: [{ ...hourly, tools: ["payment"] }]
     },
     before: async (world) => {
@@ -394,35 +418,75 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       const { needsApproval } = tools.payment
       if (typeof needsApproval !== "function") throw new Error("It never asks")
       const answer = needsApproval(x, { toolCallId: "subject", messages: [] })
-      if (Effect.isEffect(answer)) await world.run(answer as Effect.Effect<boolean>)
+      if (Effect.isEffect(answer)) {
+        await world.run(Principal.provide(answer as Effect.Effect<boolean>, ada))
+      }
+      valueOf(await world.run(grantAll(world)))
     },
     subject: ({ opened }) =>
       Effect.flatMap(opened.executor.toolkit, ({ handle }) =>
         Effect.orDie(Stream.runLast(Stream.unwrap(handle("payment", x, "subject"))))
-      ),
+      ).pipe(Principal.provide(ada)),
     status: "success",
     after: async (world, record) => {
-      // The approval is used up exactly where the call has gone past it.
-      const asked = await askedBefore(world)
-      if ((record?.attempts ?? 0) > 0) assert.isFalse(asked)
-      if (record === undefined) assert.isTrue(asked)
+      // Whoever reached the handler has used the grant up, and who was never there has not.
+      const [state] = await requestsOf(world)
+      if ((record?.attempts ?? 0) > 0) assert.strictEqual(state, "used")
+      if (record === undefined) assert.strictEqual(state, "granted")
     },
     again: { tool: "effect", params: x }
+  },
+  "a call that waits for its human": {
+    options: {
+      policy: { requireConfirmation: ["payment"] },
+      bulkhead: { maxConcurrent: 1 },
+      defaults: { deadline: 60 }
+    },
+    before: async (world) => {
+      world.stepper.fork(Effect.delay(grantAll(world), 100))
+    },
+    subject: (world) => Approvals.wait(Principal.provide(calls("payment")(world), ada)),
+    status: "success",
+    after: async (world, record) => {
+      const [state] = await requestsOf(world)
+      if ((record?.attempts ?? 0) > 0) assert.strictEqual(state, "used")
+    },
+    again: { tool: "effect", params: x }
+  },
+  "a repetition that waits for the call in flight": {
+    before: async (world) => {
+      world.stepper.fork(world.execute({ tool: "promise", params: x, idempotencyKey: "k" }))
+    },
+    subject: calls("promise", { idempotencyKey: "k" }),
+    status: "success",
+    after: async (_, record) => {
+      assert.strictEqual(record?.attempts ?? 0, 0)
+    }
+  },
+  "a call that others wait for": {
+    before: async (world) => {
+      world.stepper.fork(
+        Effect.delay(world.execute({ tool: "repeatable", params: x, idempotencyKey: "k" }), 5)
+      )
+    },
+    subject: calls("repeatable", { idempotencyKey: "k" }),
+    status: "success",
+    // The other call takes over where the subject was interrupted.
+    others: 2
   }
 }
 
-/** Whether the one question that may be undecided is. */
-const askedBefore = async (world: World): Promise<boolean> => {
+/** Grants what is pending, on behalf of whom it is asked. */
+const grantAll = (world: World): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const approvals = Context.get(world.opened.services, Approvals.Approvals)
+    for (const { id } of yield* approvals.list({ state: "pending" })) yield* approvals.grant(id)
+  }).pipe(Principal.provide(ada), Effect.orDie)
+
+/** The states of all requests. */
+const requestsOf = async (world: World): Promise<ReadonlyArray<string>> => {
   const approvals = Context.get(world.opened.services, Approvals.Approvals)
-  const question = {
-    principal: "anonymous",
-    tenant: undefined,
-    callId: "another",
-    tool: "payment",
-    digest: "",
-    inConversation: true
-  }
-  return (await Effect.runPromise(approvals.ask(question, world.stepper.now))) > 0
+  return valueOf(await world.run(approvals.list())).map(({ state }) => state)
 }
 
 /** Runs a scenario and interrupts its subject after so many steps; the number of steps when it ended before. */
@@ -450,7 +514,8 @@ const attemptAt = async (scenario: Scenario, maxOps: number, interruptAt: number
   assert.isAtMost(records.length, 1)
   const [record] = records
   // Only what nothing can stop may go on when the caller knows that the call has ended.
-  assert.isAtMost(stepper.sleeping, sleeping + (record?.abandoned === true ? 1 : 0), "timers left behind")
+  const allowed = sleeping + (record?.abandoned === true ? 1 : 0) + (scenario.others ?? 0)
+  assert.isAtMost(stepper.sleeping, allowed, "timers left behind")
   assert.strictEqual(world.active, 0, "handlers left behind")
   if (ended) {
     assert.strictEqual(record?.status, scenario.status)

@@ -9,11 +9,13 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import {
+  Budget,
   Bulkhead,
   CallRecord,
   CircuitBreaker,
   History,
   type Interlock,
+  KillSwitch,
   type ToolCall,
   ToolExecutor,
   type ToolResult
@@ -81,21 +83,24 @@ export const turns = (times = 5): Effect.Effect<void> =>
     { discard: true }
   )
 
-/** What calls may hold, counted: nothing, when none runs. */
+/** What calls may hold, counted: nothing, when none runs. Of a budget, by the calling fiber's clock. */
 export const held = (services: Context.Context<Interlock.Services>) =>
   Effect.gen(function* () {
     const bulkhead = Context.get(services, Bulkhead.Bulkhead)
+    const standing = yield* Effect.orDie(Context.get(services, Budget.Budget).standing)
     const circuits = yield* Context.get(services, CircuitBreaker.CircuitBreaker).states
     const history = yield* Context.get(services, History.History).statistics
     return {
       slots: bulkhead.running(),
       queued: bulkhead.queued(),
       probes: [...circuits.values()].reduce((sum, { probesInFlight }) => sum + probesInFlight, 0),
+      reserved: standing.reduce((sum, { reserved }) => sum + reserved, 0),
+      killable: yield* Context.get(services, KillSwitch.KillSwitch).running({ scope: "all" }),
       calls: history.all.inFlight
     }
   })
 
-export const nothingHeld = { slots: 0, queued: 0, probes: 0, calls: 0 }
+export const nothingHeld = { slots: 0, queued: 0, probes: 0, reserved: 0, killable: 0, calls: 0 }
 
 /** A promise and its ends. */
 export const deferred = <A>() => {
