@@ -82,7 +82,10 @@ export class KillSwitch extends Context.Service<
   {
     /** Whether a call is stopped. Synchronous, from what this process knows. */
     readonly check: (tool: ToolFacts, principal: Principal, now: number) => Killed | undefined
-    /** Registers a call that is let through; `interrupt` is called at most once, synchronously, when a stop that interrupts meets it. Returns what takes it out again. */
+    /**
+     * Registers a call that is let through; `interrupt` is called at most once, synchronously, when a stop that
+     * interrupts meets it. Returns what takes it out again, at the first of any number of times.
+     */
     readonly enter: (tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void) => () => void
     /**
      * Stops a target from now on. In force when it begins to run, in this process, and stays so where it then fails
@@ -117,7 +120,7 @@ export class KillSwitch extends Context.Service<
 export interface StopStore<E> {
   /** Keeps a stop, once, however often it is asked to. */
   readonly insert: (stop: Stop) => Effect.Effect<void, E>
-  /** `false` where there is none of this id that was not lifted before. */
+  /** `false` where there is none of this id in force. */
   readonly lift: (
     id: string,
     lifted: { readonly at: number; readonly by: string; readonly why: string }
@@ -155,7 +158,10 @@ export const make = (options: Options = {}): Effect.Effect<KillSwitch["Service"]
     )
   })
 
-/** A kill switch whose stops are kept in a store, which is asked every `poll` for those of others. Fails where it cannot be read. */
+/**
+ * A kill switch whose stops are kept in a store, which is asked every `poll` for those of others. Fails where the store
+ * cannot be read.
+ */
 export const makeShared = <E>(options: {
   readonly store: StopStore<E>
   readonly poll: Duration.Duration
@@ -226,10 +232,8 @@ const insist = (stop: Stop, held: number): void => {
   for (const [key, name] of Object.entries(names)) insistOn(key, name, 512)
   insistOn("by", stop.by, 512)
   insistOn("why", stop.why, 2000)
-  if (stop.until !== undefined && !(Number.isFinite(stop.until) && stop.until > stop.at)) {
-    throw new RangeError(
-      "KillSwitch: until must be finite and in the future, in milliseconds since the epoch"
-    )
+  if (stop.until !== undefined && !(Number.isSafeInteger(stop.until) && stop.until > stop.at)) {
+    throw new RangeError("KillSwitch: until must be in the future, in whole milliseconds since the epoch")
   }
   if (held >= (scope === "all" ? 10_000 : 9_900)) {
     throw new RangeError(`KillSwitch: ${held} stops are in force; lift some of them, or stop more with one`)

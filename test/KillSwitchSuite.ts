@@ -363,6 +363,7 @@ export const suite = (
           killSwitch.stop({ scope: "tool", tool: "" }, operator),
           killSwitch.stop({ scope: "principal", principal: "ada", tenant: "" }, operator),
           killSwitch.stop(everything, { ...operator, until: 1_000 }),
+          killSwitch.stop(everything, { ...operator, until: 1_000.5 }),
           killSwitch.stop(everything, { ...operator, until: Number.NaN }),
           killSwitch.stop(everything, { ...operator, until: Number.POSITIVE_INFINITY }),
           killSwitch.lift("any", { by: "", why: "why" })

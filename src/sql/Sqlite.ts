@@ -26,6 +26,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -41,7 +42,7 @@ import * as Statement from "effect/sql/Statement"
 export interface Options {
   /** A path, or `:memory:`; its folder must exist. A file that is created is readable by its owner only (0600). */
   readonly filename: string
-  /** How long a statement waits for other clients of the file; default 5 seconds, finite. */
+  /** How long a statement waits for other clients of the file; default 5 seconds, finite. With 0 it fails at once. */
   readonly busyTimeout?: Duration.Input
   /** Write-ahead log, by default: readers do not wait for writers. Not on network file systems. */
   readonly wal?: boolean
@@ -276,6 +277,7 @@ const waitOptions = (options: Options): Waiting => {
   if (!Duration.isFinite(timeout) || Duration.isNegative(timeout)) {
     throw new RangeError("Sqlite: busyTimeout must be finite and not negative")
   }
+  if (Duration.isZero(timeout)) return identity
   const schedule = Schedule.min([Schedule.exponential("1 millis", 1.5), Schedule.spaced("25 millis")]).pipe(
     Schedule.jittered,
     Schedule.upTo({ duration: timeout })
