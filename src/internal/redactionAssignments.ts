@@ -163,7 +163,7 @@ const valueAfter = (
 
   const header = rules.find(({ name }) => name === "authorization" || name === "cookie")
   if (header !== undefined) {
-    const value = headerValue(text, start)
+    const value = headerValue(text, start, header.name === "authorization")
     return value === "" ? undefined : { start, end: start + value.length, rule: header.name }
   }
 
@@ -192,13 +192,14 @@ const closing = (text: string, from: number, quote: string, escaped: boolean): n
   return text.length
 }
 
-/** What of a header's line is its value: all of it where it has parts, its one or two words otherwise. */
-const headerValue = (text: string, start: number): string => {
+/** What of a header's line is its value: all of it where it has parts; its one or two words, where they may be one. */
+const headerValue = (text: string, start: number, oneWord: boolean): string => {
   const head = text.slice(start, start + 256)
   if (parts.test(head)) {
     line.lastIndex = start
     return (line.exec(text)?.[0] ?? "").trimEnd()
   }
+  if (!oneWord) return ""
   words.lastIndex = start
   const [whole = "", first = "", second = ""] = words.exec(text) ?? []
   if (isSecret(second)) return whole

@@ -130,7 +130,7 @@ export const entropy = (text: string): number => {
 export const isPlaceholder = (text: string): boolean => text.length <= 80 && placeholder.test(text)
 
 const placeholder =
-  /^(?:null|nil|none|undefined|true|false|yes|no|string|number|boolean|any|unknown|required|optional|n\/a|\*+|[xX]{3,}|\.{3,}|…|-+|<[^>]*>|\$\{[^}]*\}|\$[A-Z_][A-Z0-9_]*|\{\{[^}]*\}\}|%[A-Z_]+%|(?:process\.env|os\.environ|import\.meta\.env|secrets|vars|config|self|this)\b[\w.[\]"'()]*)$/i
+  /^(?:null|nil|none|undefined|true|false|yes|no|string|number|boolean|any|unknown|required|optional|n\/a|\*+|[xX]{3,}|\.{3,}|…\W*|-+|<[^>]*>|\$\{[^}]*\}?|\$[A-Z_][A-Z0-9_]*|\{\{[^}]*\}\}|%[A-Z_]+%|(?:process\.env|os\.environ|import\.meta\.env|secrets|vars|config|self|this)\b[\w.[\]"'()]*)$/i
 
 const base64 = /^[A-Za-z0-9+/_-]{16,}={0,2}$/
 

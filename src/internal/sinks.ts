@@ -1,0 +1,143 @@
+/**
+ * Every place at which something of a call leaves, or is shown to anyone: what
+ * may be seen there, and what makes it safe. A module that uses one of the
+ * `primitives` and has no line here fails a test; so does a line without its
+ * module. The list says what each module means to show; that it shows no more is
+ * for the tests that search the sinks for secrets.
+ *
+ * Left out: what stays in the memory of the process, and `JSON.stringify`, for a
+ * text goes nowhere until one of these takes it.
+ */
+
+/** By what something leaves, as it is written in the sources. */
+export const primitives = {
+  report: /\bErrorReporter\.report\b/,
+  log: /\bEffect\.log\w*\(/,
+  console: /\b[Cc]onsole\.\w+\(|\bprocess\.std(?:out|err)\b/,
+  terminal: /\bterminal\.display\(/,
+  span: /\.(?:attribute|event)\(|\bEffect\.(?:annotateCurrentSpan|annotateSpans|withSpan)\b/,
+  metric: /\bMetric\.(?:counter|gauge|histogram|frequency|summary|timer)\b/,
+  publish: /\b(?:PubSub|Sliding)\.publish\w*\(|\bQueue\.(?:offer|failCause)\w*\(/,
+  record: /\brecorder\.add\(/,
+  audit: /\baudit\.append\(/,
+  sql: /\bINSERT INTO\b|\bUPDATE interlock_/,
+  file: /\.writeAll\(|\b(?:writeFile|appendFile|writeSync)\w*\(/,
+  network: /\bfetch\(|\bHttpClient\.\w+\(/
+} as const
+export type Primitive = keyof typeof primitives
+
+/** What makes it safe. */
+export type Safety =
+  /** Ids, names of registered tools, codes, numbers, times, what operators wrote: nothing of arguments or results. */
+  | "names"
+  /** A `CallRecord`: a keyed hash and the shape of the arguments, no message. */
+  | "record"
+  /** A `Redaction.View`, or a text shown by `Redaction`. */
+  | "redacted"
+  /** Keyed hashes, and what only the keyring opens. */
+  | "sealed"
+  /** A cause, for operators: shown by `Redaction.cause` where it may be of a handler, else of our own stores. */
+  | "cause"
+  /** An answer to whoever made the call: its result, or a message that tells no value. */
+  | "caller"
+  /** Hands on what it is given; whoever gives it is in this list. */
+  | "relay"
+
+export interface Sink {
+  /** Below `src/`. */
+  readonly module: string
+  /** Empty where it answers by returning. */
+  readonly by: ReadonlyArray<Primitive>
+  readonly shows: string
+  readonly safe: ReadonlyArray<Safety>
+}
+
+const sink = (
+  module: string,
+  by: ReadonlyArray<Primitive>,
+  safe: Safety | ReadonlyArray<Safety>,
+  shows: string
+): Sink => ({ module, by, shows, safe: typeof safe === "string" ? [safe] : safe })
+
+export const sinks: ReadonlyArray<Sink> = [
+  // To whoever made the call.
+  sink("ToolResult.ts", [], "caller", "status, code, message and the encoded value"),
+  sink("ToolError.ts", [], "caller", "reason, code and a message that tells no value"),
+  sink("Batch.ts", [], "caller", "results and progress of the caller's own calls"),
+  sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
+  sink(
+    "internal/governedToolkit.ts",
+    ["publish", "report"],
+    ["caller", "cause"],
+    "results of a call, and its defects"
+  ),
+
+  // Records, and what is folded from them.
+  sink("CallRecord.ts", ["publish", "report"], ["record", "cause"], "records, and defects of sinks"),
+  sink("Health.ts", ["record", "publish"], "names", "counts and latencies by tool"),
+  sink("History.ts", ["record", "publish"], "record", "records of the last calls"),
+  sink(
+    "Telemetry.ts",
+    ["record", "span", "metric", "console"],
+    "names",
+    "spans, metrics and a line per call"
+  ),
+  sink("ToolExecutor.ts", ["span"], "names", "how many tools a search found, never what was asked"),
+  sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
+
+  // Causes.
+  sink("Pipeline.ts", ["report"], "cause", "defects of the pipeline and of handlers"),
+  sink("internal/attempts.ts", ["report"], "cause", "defects of handlers and of stores"),
+  sink("internal/schedule.ts", ["report"], "cause", "defects of who watches a batch"),
+  sink("internal/startCall.ts", ["report"], "cause", "defects of calls that nobody waits for"),
+  sink("internal/sqlStore.ts", ["report"], "cause", "errors of a database"),
+
+  // Approvals.
+  sink(
+    "internal/approvalTerminal.ts",
+    ["terminal", "log"],
+    "redacted",
+    "the request, to the person at the terminal"
+  ),
+  sink("internal/approvalWatch.ts", ["publish"], "redacted", "requests as they change"),
+  sink(
+    "sql/SqlApprovals.ts",
+    ["sql", "report"],
+    ["redacted", "sealed", "cause"],
+    "requests, and the sealed arguments"
+  ),
+
+  // Audit.
+  sink("internal/auditAppender.ts", ["report"], "cause", "errors of the audit's store"),
+  sink("internal/audited.ts", ["audit", "report"], ["relay", "cause"], "what people do to governance"),
+  sink("Taint.ts", ["audit"], "relay", "declassifications"),
+  sink("internal/fileAuditDisk.ts", ["file"], "relay", "files of the audit log"),
+  sink("internal/fileAuditSegments.ts", ["file"], "sealed", "lines of the audit log that are kept"),
+  sink(
+    "internal/fileAuditTail.ts",
+    ["file", "log"],
+    "sealed",
+    "lines of the audit log, and a torn one's place"
+  ),
+  sink("internal/fileAuditValues.ts", ["file"], "sealed", "sealed keys"),
+  sink("internal/fileAuditStore.ts", ["report"], "cause", "errors of the disk"),
+  sink("sql/SqlAuditLog.ts", ["sql"], "sealed", "lines of the audit log, and sealed keys"),
+
+  // State that survives.
+  sink("sql/SqlIdempotency.ts", ["sql"], "sealed", "hashed keys and sealed outcomes"),
+  sink("sql/SqlResultCache.ts", ["sql"], "sealed", "hashed keys and sealed results"),
+  sink("Budget.ts", ["publish"], "names", "alerts"),
+  sink("sql/SqlBudget.ts", ["publish"], "names", "alerts"),
+  sink("internal/budgetSqlBooks.ts", ["sql"], "names", "limits, reservations and what was used"),
+  sink("internal/budgetSqlLedger.ts", ["sql"], "names", "who spent what, on which tool"),
+  sink("KillSwitch.ts", ["report"], "cause", "errors of its store"),
+  sink(
+    "internal/killSwitchLocal.ts",
+    ["publish", "report"],
+    ["names", "cause"],
+    "stops, and defects of who is told"
+  ),
+  sink("internal/killSwitchShared.ts", ["report"], "cause", "errors of its store"),
+  sink("sql/SqlKillSwitch.ts", ["sql"], "names", "stops: who, when, why"),
+  sink("internal/sliding.ts", ["publish"], "relay", "whatever is published")
+]
