@@ -28,16 +28,36 @@ import {
   subject
 } from "./support/approvals.ts"
 
-const memory: Backend = Effect.sync(() => {
-  const store = new MemoryStore(10_000)
-  return {
-    open: (options, keyring = keys) =>
-      Effect.provideService(Approvals.make(store, options), Keyring.Keyring, keyring),
-    kept: Effect.orDie(store.list({}, 0))
-  }
-})
+const memory = (wrap: (store: Approvals.ApprovalStore) => Approvals.ApprovalStore): Backend =>
+  Effect.sync(() => {
+    const store = new MemoryStore(10_000)
+    return {
+      open: (options, keyring = keys) =>
+        Effect.provideService(Approvals.make(wrap(store), options), Keyring.Keyring, keyring),
+      kept: Effect.orDie(store.list({}, 0))
+    }
+  })
 
-suite("in memory", memory, 300)
+/** A store whose answers let others go first, before and after it acts. */
+const hesitant = (store: Approvals.ApprovalStore): Approvals.ApprovalStore => {
+  const slowly = <A, E>(act: () => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.yieldNow.pipe(Effect.andThen(Effect.suspend(act)), Effect.tap(Effect.yieldNow))
+  return {
+    put: (about, options) => slowly(() => store.put(about, options)),
+    find: (id) => slowly(() => store.find(id)),
+    live: (about) => slowly(() => store.live(about)),
+    transition: (id, from, change) => slowly(() => store.transition(id, from, change)),
+    list: (selection, now) => slowly(() => store.list(selection, now)),
+    expire: (now) => slowly(() => store.expire(now))
+  }
+}
+
+suite(
+  "in memory",
+  memory((store) => store),
+  300
+)
+suite("in memory, answering later", memory(hesitant), 100)
 
 const keyring = Layer.succeed(Keyring.Keyring, keys)
 const inMemory = (options?: Approvals.MemoryOptions) =>

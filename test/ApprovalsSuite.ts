@@ -4,6 +4,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as fc from "fast-check"
@@ -29,7 +30,15 @@ import {
   type Service,
   service
 } from "./support/approvals.ts"
-import { arbitraryStep, Book, Model, modelOptions, perform, runSteps } from "./support/approvalsModel.ts"
+import {
+  arbitraryPrograms,
+  arbitraryStep,
+  Book,
+  Model,
+  modelOptions,
+  perform,
+  runSteps
+} from "./support/approvalsModel.ts"
 
 /** Why a decision was refused. */
 const refusal = <A>(decision: Effect.Effect<A, unknown>, decider: Principal.Principal) =>
@@ -702,12 +711,66 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
         { numRuns: runs }
       ))
 
+    it("lets one of all who want a grant have it, or whoever takes it back", () =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.constantFrom("held", "token", "revoke", "grant"), { minLength: 2, maxLength: 8 }),
+          fc.array(fc.tuple(fc.nat(7), fc.nat(6)), { maxLength: 3 }),
+          fc.integer({ min: 4, max: 60 }),
+          (wishes, interruptions, turn) =>
+            Effect.gen(function* () {
+              const place = yield* backend
+              const services = [yield* place.open(), yield* place.open()]
+              const { request, token } = yield* granted(services[0]!)
+              const wish = (what: string, approvals: Service): Effect.Effect<boolean, unknown> =>
+                what === "revoke" || what === "grant"
+                  ? Effect.isSuccess(
+                      Principal.provide(approvals[what](request.id) as Effect.Effect<unknown, unknown>, ada)
+                    )
+                  : Effect.map(
+                      redeem(approvals, {}, what === "token" ? token : undefined),
+                      ({ _tag }) => _tag === "Granted"
+                    )
+              const fibers: Array<Fiber.Fiber<boolean, unknown>> = []
+              for (const [index, what] of wishes.entries()) {
+                fibers.push(yield* Effect.forkChild(wish(what, services[index % 2]!)))
+              }
+              for (const [index, turns] of interruptions) {
+                for (let turn = 0; turn < turns; turn++) yield* Effect.yieldNow
+                const fiber = fibers[index]
+                if (fiber !== undefined) yield* Fiber.interrupt(fiber)
+              }
+              const exits = yield* Effect.forEach(fibers, Fiber.await)
+              const got = wishes.filter((_, index) => {
+                const exit = exits[index]!
+                if (Exit.isSuccess(exit)) return exit.value
+                assert.isTrue(Cause.hasInterruptsOnly(exit.cause))
+                return false
+              })
+              const state = yield* stateOf(services[0]!, request.id)
+              const wanted = wishes.some((what) => what !== "grant")
+              if (exits.every(Exit.isSuccess)) assert.strictEqual(got.length, wanted ? 1 : 0)
+              else assert.isAtMost(got.length, 1)
+              if (got.length === 1) assert.strictEqual(state, got[0] === "revoke" ? "revoked" : "used")
+              else assert.include(["granted", "revoked", "used"], state)
+            }).pipe(
+              Effect.provideService(Scheduler.MaxOpsBeforeYield, turn),
+              Effect.scoped,
+              Effect.provide(TestClock.layer()),
+              Effect.runPromise
+            )
+        ),
+        { numRuns: runs }
+      ))
+
     it("never uses a grant twice, exceeds a cap or keeps what it must not, whoever comes at once or is interrupted", () =>
       fc.assert(
         fc.asyncProperty(
-          fc.array(fc.array(arbitraryStep, { minLength: 5, maxLength: 12 }), { minLength: 2, maxLength: 5 }),
+          arbitraryPrograms,
           fc.array(fc.tuple(fc.nat(4), fc.nat(12)), { maxLength: 4 }),
-          (programs, interruptions) =>
+          // After how many steps of a fiber the next one has its turn.
+          fc.integer({ min: 4, max: 60 }),
+          (programs, interruptions, turn) =>
             Effect.gen(function* () {
               const place = yield* backend
               const services = [yield* place.open(modelOptions), yield* place.open(modelOptions)]
@@ -733,7 +796,12 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
                 yield* pending(services[1]!, { callId: `room-${room}` })
               }
               assert.strictEqual((yield* ask(services[0]!, { callId: "no room" }))._tag, "Full")
-            }).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.runPromise)
+            }).pipe(
+              Effect.provideService(Scheduler.MaxOpsBeforeYield, turn),
+              Effect.scoped,
+              Effect.provide(TestClock.layer()),
+              Effect.runPromise
+            )
         ),
         { numRuns: runs }
       ))

@@ -66,6 +66,16 @@ export const arbitraryStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ _: fc.constant("wait" as const), ms: fc.nat(20) }) }
 )
 
+const arbitrarySteps = fc.array(arbitraryStep, { minLength: 5, maxLength: 12 })
+
+/** What several do at once: each its own, or all the same, so that they are after the same grants. */
+export const arbitraryPrograms: fc.Arbitrary<ReadonlyArray<ReadonlyArray<Step>>> = fc.oneof(
+  fc.array(arbitrarySteps, { minLength: 2, maxLength: 5 }),
+  fc
+    .tuple(arbitrarySteps, fc.integer({ min: 2, max: 5 }))
+    .map(([steps, times]) => Array.from({ length: times }, () => steps))
+)
+
 interface Modelled {
   readonly call: CallStep
   readonly expiresAt: number
