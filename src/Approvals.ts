@@ -336,10 +336,10 @@ const fixed = (state: "granted" | "rejected"): Approvals["Service"] => {
   }
 }
 
-const requestAbout = (subject: Subject | Question, state: State, now: number): Request => {
-  const { argumentsHash: _hash, ...about } = subject
+const requestAbout = (subject: Subject & Partial<Question>, state: State, now: number): Request => {
+  const { argumentsHash: _hash, argumentsJson: _json, ...about } = subject
   return {
-    by: "confirm",
+    by: "approve",
     actor: undefined,
     run: undefined,
     session: undefined,
