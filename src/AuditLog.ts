@@ -44,7 +44,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CallRecord } from "./CallRecord.ts"
 import { Appender } from "./internal/auditAppender.ts"
-import { type Head, type Position, start, type Verification } from "./internal/auditChain.ts"
+import type { Head, Position, Verification } from "./internal/auditChain.ts"
 import { Keys } from "./internal/auditKeys.ts"
 import { makeMemorySink, makeMemoryStore } from "./internal/auditMemory.ts"
 import { Reader, type Selection } from "./internal/auditQuery.ts"
@@ -317,8 +317,9 @@ export const layerNoop: Layer.Layer<AuditLog> = Layer.sync(AuditLog, () => ({
   lines: () => Stream.empty,
   report: ({ since, until } = {}) => Effect.succeed(new Reporting().report(since, until)),
   unfinished: () => Effect.succeed([]),
-  verify: () => Effect.succeed({ ok: true, records: 0, dropped: 0, from: 0, to: 0, head: start }),
-  checkpoint: Effect.succeed({ ...start, time: 0, keyId: "", signature: "" }),
+  verify: () =>
+    Effect.succeed({ ok: true, records: 0, dropped: 0, from: 0, to: 0, head: { sequence: 0, hash: "" } }),
+  checkpoint: Effect.succeed({ log: "", sequence: 0, hash: "", time: 0, keyId: "", signature: "" }),
   forget: () => Effect.succeed({ keys: 0, held: 0 }),
   hold: (selection, { by, why }) => Effect.succeed({ id: "", selection, by, why, at: 0 }),
   release: () => Effect.succeed(false),

@@ -87,7 +87,7 @@ export const suite = (name: string, backend: Backend): void => {
             breaker: "closed",
             argumentsHash: record.arguments.hash!,
             alias: found!.alias,
-            previous: "",
+            previous: found!.previous,
             hash: found!.hash,
             personal: {
               principal: "ann",

@@ -9,6 +9,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Semaphore from "effect/Semaphore"
@@ -16,20 +17,11 @@ import * as Stream from "effect/Stream"
 import type { CallRecord } from "../CallRecord.ts"
 import type { Keyring } from "../Keyring.ts"
 import type { Redaction } from "../Redaction.ts"
-import {
-  type Head,
-  openHead,
-  openLine,
-  type Position,
-  signGap,
-  signHead,
-  signLine,
-  start
-} from "./auditChain.ts"
+import { type Head, openHead, openLine, type Position, signGap, signHead, signLine } from "./auditChain.ts"
 import { type Keys, type PersonalKey, sealPersonal } from "./auditKeys.ts"
 import { type Draft, fieldsOf } from "./auditRecord.ts"
 import type { AuditStore, AuditStoreError, StoredLine } from "./auditStore.ts"
-import { mac } from "./sealing.ts"
+import { mac, toBase64Url } from "./sealing.ts"
 
 interface Sealed {
   readonly alias: string
@@ -49,9 +41,11 @@ export class Appender {
   readonly #redaction: Redaction["Service"]
   readonly #keys: Keys
   readonly #checkpointEvery: number
+  /** The log's random name, which its first record is chained to. */
+  #log = ""
   #position: Position | undefined
   #storeHead: string | undefined
-  #known: Position = start
+  #known: Position | undefined
   #sinceCheckpoint = 0
   /** What was handed to the store and never answered. */
   #unanswered: Attempt | undefined
@@ -75,7 +69,7 @@ export class Appender {
   }
 
   /** The furthest record that this process wrote. */
-  get known(): Position {
+  get known(): Position | undefined {
     return this.#known
   }
 
@@ -110,13 +104,7 @@ export class Appender {
 
   /** A signed head that is durable when this returns. */
   get checkpoint(): Effect.Effect<Head, AuditStoreError> {
-    return this.lock.withPermit(Effect.flatMap(this.#extend(), () => this.#head))
-  }
-
-  get #head(): Effect.Effect<Head> {
-    return Effect.map(Clock.currentTimeMillis, (now) =>
-      signHead(this.#keyring, this.#position ?? this.#known, now)
-    )
+    return this.lock.withPermit(this.#extend())
   }
 
   readonly #append = Effect.fnUntraced(
@@ -163,17 +151,18 @@ export class Appender {
           end,
           drafts = []
         } = make === undefined ? { lines: [], end: position } : yield* make(position)
-        const head = JSON.stringify(signHead(this.#keyring, end, yield* Clock.currentTimeMillis))
+        const head = yield* this.#sign(end)
+        const text = JSON.stringify(head)
         // Until the store has answered, nobody knows where the chain ends.
         this.#position = undefined
         if (drafts.length > 0) this.#unanswered = { lines, drafts }
-        const answer = yield* this.#store.append(lines, this.#storeHead, head)
+        const answer = yield* this.#store.append(lines, this.#storeHead, text)
         if (drafts.length > 0) this.#unanswered = undefined
         if (answer === "appended") {
           this.#position = end
-          this.#known = end
-          this.#storeHead = head
-          return
+          this.#known = { ...end, log: this.#log }
+          this.#storeHead = text
+          return head
         }
         yield* moved
       }
@@ -238,24 +227,24 @@ export class Appender {
     // The head first: what is appended between the two reads is seen, and the head has moved by then.
     const text = yield* this.#store.head
     const last = yield* this.#store.last
-    if (text === undefined && last === undefined && this.#known.sequence === 0) {
-      // Records without a head are suspicious, so it is there before them.
-      const first = JSON.stringify(signHead(this.#keyring, start, yield* Clock.currentTimeMillis))
-      const answer = yield* this.#store.append([], undefined, first)
-      if (answer === "appended") {
-        this.#storeHead = first
-        return start
-      }
-    }
-    this.#storeHead = text
     const head = text === undefined ? undefined : openHead(this.#keyring, text)
-    let position = typeof head === "object" ? head : start
     if (typeof head === "string") yield* report(`the audit log's signed head is ${head}`)
+    this.#storeHead = text
+    this.#log = typeof head === "object" ? head.log : yield* this.#nameOf(last)
+    const start = { sequence: 0, hash: this.#log }
+    if (text === undefined && last === undefined && this.#known === undefined) {
+      // Records without a head are suspicious, so it is there before them. Another process may be first.
+      const first = JSON.stringify(yield* this.#sign(start))
+      const answer = yield* this.#store.append([], undefined, first)
+      if (answer === "appended") this.#storeHead = first
+      return start
+    }
+    let position: Position = typeof head === "object" ? head : start
     if (last !== undefined && last.sequence > position.sequence) {
       const opened = openLine(this.#keyring, last.line)
       position = { sequence: last.sequence, hash: typeof opened === "string" ? position.hash : opened.tip }
     }
-    if (this.#known.sequence > position.sequence) position = this.#known
+    if (this.#known !== undefined && this.#known.sequence > position.sequence) position = this.#known
     if ((last?.sequence ?? 0) < position.sequence && this.#reportedHole !== position.sequence) {
       this.#reportedHole = position.sequence
       yield* report(
@@ -264,6 +253,21 @@ export class Appender {
     }
     return { sequence: position.sequence, hash: position.hash }
   })
+
+  /** The name of a log whose head is gone: what its first record is chained to, or a new one for a new log. */
+  readonly #nameOf = Effect.fnUntraced(
+    { self: this },
+    function* (this: Appender, last: StoredLine | undefined) {
+      if (this.#known?.log !== undefined) return this.#known.log
+      const [first] = last === undefined ? [] : yield* Stream.runCollect(Stream.take(this.#store.read({}), 1))
+      const opened = first === undefined ? undefined : openLine(this.#keyring, first.line)
+      return typeof opened === "object" ? opened.previous : toBase64Url(randomBytesUnsafe(16))
+    }
+  )
+
+  #sign(position: Position): Effect.Effect<Head> {
+    return Effect.map(Clock.currentTimeMillis, (now) => signHead(this.#keyring, this.#log, position, now))
+  }
 }
 
 /** Loud, for operators. */

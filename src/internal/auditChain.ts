@@ -11,17 +11,17 @@ import type { Keyring } from "../Keyring.ts"
 import type { StoredLine } from "./auditStore.ts"
 import { mac, sameMac } from "./sealing.ts"
 
-/** A place in the chain: a record and its hash. */
+/** A place in the chain: a record and its hash; before the first record, 0 and the log's own random name. */
 export interface Position {
   readonly sequence: number
   readonly hash: string
+  /** The name of the log, where it is known: the logs of one keyring cannot stand for each other. */
+  readonly log?: string | undefined
 }
-
-/** Before the first record. */
-export const start: Position = { sequence: 0, hash: "" }
 
 /** A signed position; whoever keeps one elsewhere can prove that nothing before it was cut off. */
 export interface Head extends Position {
+  readonly log: string
   /** Milliseconds since the epoch. */
   readonly time: number
   readonly keyId: string
@@ -120,11 +120,16 @@ const parseObject = (text: string): Readonly<Record<string, unknown>> | undefine
 
 // --- Heads -----------------------------------------------------------------
 
-const headText = ({ sequence, hash, time, keyId }: Omit<Head, "signature">): string =>
-  `head ${JSON.stringify([sequence, hash, time, keyId])}`
+const headText = ({ log, sequence, hash, time, keyId }: Omit<Head, "signature">): string =>
+  `head ${JSON.stringify([log, sequence, hash, time, keyId])}`
 
-export const signHead = (keyring: Keyring["Service"], { sequence, hash }: Position, time: number): Head => {
-  const head = { sequence, hash, time, keyId: keyring.active }
+export const signHead = (
+  keyring: Keyring["Service"],
+  log: string,
+  { sequence, hash }: Position,
+  time: number
+): Head => {
+  const head = { log, sequence, hash, time, keyId: keyring.active }
   return { ...head, signature: mac(keyring.key("audit"), headText(head)) }
 }
 
@@ -135,13 +140,14 @@ export const openHead = (
 ): Head | "unreadable" | "unknown_key" | "changed" => {
   const body = parseObject(text)
   if (body === undefined) return "unreadable"
-  const { sequence, hash, time, keyId, signature } = body
+  const { log, sequence, hash, time, keyId, signature } = body
   if (typeof sequence !== "number" || typeof hash !== "string" || typeof time !== "number")
     return "unreadable"
-  if (typeof keyId !== "string" || typeof signature !== "string") return "unreadable"
+  if (typeof log !== "string" || typeof keyId !== "string") return "unreadable"
+  if (typeof signature !== "string") return "unreadable"
   const key = keyring.key("audit", keyId)
   if (key === undefined) return "unknown_key"
-  const head = { sequence, hash, time, keyId, signature }
+  const head = { log, sequence, hash, time, keyId, signature }
   return sameMac(mac(key, headText(head)), signature) ? head : "changed"
 }
 
@@ -189,7 +195,7 @@ const messages: Readonly<Record<Problem, string>> = {
 export class Walker {
   readonly #keyring: Keyring["Service"]
   readonly #heads: ReadonlyArray<Position>
-  #position: Position
+  #position: Position | undefined
   #first = 0
   #last = 0
   #records = 0
@@ -198,7 +204,7 @@ export class Walker {
   /** What should have come; it may still stand further on. */
   #absent: number | undefined
 
-  constructor(keyring: Keyring["Service"], heads: ReadonlyArray<Position>, after: Position = start) {
+  constructor(keyring: Keyring["Service"], heads: ReadonlyArray<Position>, after?: Position) {
     this.#keyring = keyring
     this.#heads = heads
     this.#position = after
@@ -213,15 +219,14 @@ export class Walker {
         ? true
         : this.#fail(this.#absent, "reordered")
     }
-    const expected = this.#position.sequence + 1
+    const expected = (this.#position?.sequence ?? 0) + 1
     if (typeof opened === "string") return this.#fail(expected, opened)
     if (opened.from > expected) {
       this.#absent = expected
       return true
     }
     // What is signed but not chained to what stands before it was written elsewhere, or what it was chained to was.
-    if (opened.from < expected || opened.previous !== this.#position.hash)
-      return this.#fail(expected, "inserted")
+    if (opened.from < expected || !this.#follows(opened.previous)) return this.#fail(expected, "inserted")
     if (stored.sequence !== opened.sequence || stored.time !== opened.time)
       return this.#fail(expected, "changed")
     if (this.#heads.some(({ sequence, hash }) => sequence === opened.sequence && hash !== opened.tip)) {
@@ -237,21 +242,27 @@ export class Walker {
     return true
   }
 
+  /** The first record of a log follows its name, which the heads know. */
+  #follows(previous: string): boolean {
+    return this.#position === undefined
+      ? this.#heads.every(({ log = previous }) => log === previous)
+      : this.#position.hash === previous
+  }
+
   end(): Verification {
-    if (this.#absent !== undefined) this.#fail(this.#absent, "missing")
-    if (this.#found !== undefined) return this.#found
-    const { sequence } = this.#position
-    if (this.#heads.some((head) => head.sequence > sequence)) {
-      this.#fail(sequence + 1, "truncated")
-      return this.#found!
+    const { sequence, hash } = this.#position ?? { sequence: 0, hash: "" }
+    if (this.#found === undefined) {
+      if (this.#absent !== undefined) this.#fail(this.#absent, "missing")
+      else if (this.#heads.some((head) => head.sequence > sequence)) this.#fail(sequence + 1, "truncated")
     }
+    if (this.#found !== undefined) return this.#found
     return {
       ok: true,
       records: this.#records,
       dropped: this.#dropped,
       from: this.#first,
       to: this.#last,
-      head: this.#position
+      head: { sequence, hash }
     }
   }
 

@@ -56,11 +56,8 @@ export const assemble = (parts: Parts, sink: Sink): Service => {
       // What is known goes before the lines: they go at least as far by the time they are read.
       const { known } = appender
       const head = readHead(keyring, yield* store.head)
-      const walker = new Walker(keyring, [
-        ...head.heads,
-        known,
-        ...(expected?.expectedHead === undefined ? [] : [expected.expectedHead])
-      ])
+      const elsewhere = [known, expected?.expectedHead].filter((position) => position !== undefined)
+      const walker = new Walker(keyring, [...head.heads, ...elsewhere])
       yield* Stream.runForEachWhile(store.read({}), (line) => Effect.sync(() => walker.step(line)))
       return head.judge(walker.end())
     })
