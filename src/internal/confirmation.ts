@@ -170,8 +170,10 @@ export const askInConversation = (call: Call, tool: CompiledTool): Effect.Effect
 // --- What humans are told, and what grants must fit ------------------------
 
 const subjectOf = (call: Call, tool: CompiledTool): Subject => {
-  const { caller, kernel, raw } = call.running
+  const { caller, kernel, raw, verdict } = call.running
   return {
+    // A confirmation is no approval; where nobody need be asked any more, either will do.
+    ...(verdict._tag === "Allow" ? {} : { by: byOf(call) }),
     callId: call.callId,
     tool: tool.facts.name,
     principal: caller.id,
@@ -185,11 +187,14 @@ const subjectOf = (call: Call, tool: CompiledTool): Subject => {
   }
 }
 
+const byOf = ({ running }: Call): "confirm" | "approve" =>
+  running.verdict._tag === "Approve" ? "approve" : "confirm"
+
 const questionOf = (call: Call, tool: CompiledTool): Question => {
   const { copied, findings, raw, request, run, verdict } = call.running
   return {
     ...subjectOf(call, tool),
-    by: verdict._tag === "Approve" ? "approve" : "confirm",
+    by: byOf(call),
     actor: call.actor,
     run: run?.id,
     session: call.session,
@@ -208,7 +213,7 @@ const pendingReason = (call: Call, request: ApprovalRequest | undefined): Reason
   callId: call.callId,
   request: request?.id ?? "",
   expiresAt: request?.expiresAt ?? call.queuedAt,
-  by: request?.by ?? (call.running.verdict._tag === "Approve" ? "approve" : "confirm"),
+  by: request?.by ?? byOf(call),
   tool: call.tool,
   why: Verdict.reasonsOf(call.running.verdict).map((reason) => reason.message)
 })
