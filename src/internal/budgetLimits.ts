@@ -2,7 +2,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import type { BudgetExceeded, Limit, Standing } from "../Budget.ts"
+import type { BudgetExceeded, Dimension, Limit, Standing } from "../Budget.ts"
 import type { Principal } from "../Principal.ts"
 import type { Run } from "../Run.ts"
 import type { Amounts, ToolFacts } from "../ToolAnnotations.ts"
@@ -198,8 +198,6 @@ const add = (
 
 // --- Keys ------------------------------------------------------------------
 
-type Dimension = "call" | "run" | "principal" | "tenant"
-
 const escape = (id: string): string =>
   /[%/]/.test(id) ? id.replaceAll("%", "%25").replaceAll("/", "%2F") : id
 
@@ -231,6 +229,8 @@ const keyFor = (per: ReadonlySet<Dimension>): CompiledLimit["keyOf"] => {
 }
 
 // --- Compiling -------------------------------------------------------------
+
+const dimensions: ReadonlySet<Dimension> = new Set(["call", "run", "principal", "tenant"])
 
 const lastUseFor = (per: ReadonlySet<Dimension>): CompiledLimit["lastUse"] => {
   if (per.has("call")) return ({ expiresAt }) => expiresAt
@@ -266,6 +266,8 @@ const compile = (limit: Limit, index: number): CompiledLimit => {
   const calendar = window === "day" || window === "month"
   if (limit.timeZone !== undefined && !calendar) invalid("timeZone", "absent without a day or a month")
   const per = new Set<Dimension>(typeof limit.per === "string" ? [limit.per] : limit.per)
+
+  for (const one of per) if (!dimensions.has(one)) invalid("per", [...dimensions].join(", "))
 
   const windowsOf = (): Windows.Windows => {
     if (window === undefined) return Windows.forEver
