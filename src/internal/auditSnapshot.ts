@@ -9,89 +9,101 @@ import type { Redaction } from "../Redaction.ts"
 export const summaryLength = 1024
 
 /**
- * A secret that is cut in two is not recognised as one. So a value that is cut is kept further than its summary goes, and
+ * A secret that is cut in two is not recognised as one. So a text that is cut is kept further than a summary goes, and
  * as much of its end is dropped after redaction: secrets of up to this many characters are masked whole or not there.
  */
 const margin = 4096
-const maxCharacters = summaryLength + margin
-const maxNodes = 500
+const maxText = summaryLength + margin
 const maxDepth = 32
 
 export interface Snapshot {
   /** JSON; `undefined` where there was no value. */
   readonly json: string | undefined
   readonly truncated: boolean
-  /** A string of it was cut in two. */
+  /** A text of it was cut in two. */
   readonly cut: boolean
 }
 
 export const none: Snapshot = { json: undefined, truncated: false, cut: false }
 
-/** Copies a JSON value, or its beginning where it is larger than 5,120 characters, 500 values or 32 levels. */
+/**
+ * Copies a JSON value: whole where its JSON is about as long as a summary at most, else what its JSON begins with. No
+ * value is begun behind the summary's end, and of a text at most 5,120 characters are kept: 6 kB at most.
+ */
 export const snapshot = (value: unknown): Snapshot => {
   if (value === undefined) return none
-  const room = { characters: maxCharacters, nodes: maxNodes }
-  return fits(value, room, 0)
+  return lengthOf(value, 0, 0) <= summaryLength
     ? { json: JSON.stringify(value), truncated: false, cut: false }
     : beginning(value)
 }
 
-interface Room {
-  characters: number
-  nodes: number
-}
-
-const fits = (value: unknown, room: Room, depth: number): boolean => {
-  if (--room.nodes < 0) return false
-  if (typeof value === "string") {
-    room.characters -= value.length
-    return room.characters >= 0
-  }
-  if (typeof value !== "object" || value === null) return true
-  if (depth >= maxDepth) return false
+/** The length of the JSON, about; looked at until it is longer than a summary. */
+const lengthOf = (value: unknown, length: number, depth: number): number => {
+  if (typeof value === "string") return length + value.length + 3
+  if (typeof value !== "object" || value === null) return length + 5
+  if (depth >= maxDepth) return Number.POSITIVE_INFINITY
+  let sum = length + 2
   if (Array.isArray(value)) {
-    if (value.length > room.nodes) return false
-    for (const item of value) if (!fits(item, room, depth + 1)) return false
-    return true
+    for (let i = 0; i < value.length && sum <= summaryLength; i++) sum = lengthOf(value[i], sum, depth + 1)
+    return sum
   }
-  for (const key of Object.keys(value)) {
-    room.characters -= key.length
-    if (room.characters < 0 || !fits((value as Record<string, unknown>)[key], room, depth + 1)) return false
+  for (const key in value) {
+    if (sum > summaryLength) break
+    if (Object.hasOwn(value, key)) {
+      sum = lengthOf((value as Record<string, unknown>)[key], sum + key.length + 3, depth + 1)
+    }
   }
-  return true
+  return sum
 }
 
 const beginning = (value: unknown): Snapshot => {
-  const room = { characters: maxCharacters, nodes: maxNodes }
-  const spent = () => room.characters <= 0 || room.nodes <= 0
+  let length = 0
+  let truncated = false
+  let cut = false
+  const full = () => {
+    if (length <= summaryLength) return false
+    truncated = true
+    return true
+  }
   const copy = (value: unknown, depth: number): unknown => {
-    room.nodes -= 1
     if (typeof value === "string") {
-      const kept = value.slice(0, Math.max(0, room.characters))
-      room.characters -= value.length
-      return kept
+      length += value.length + 3
+      if (value.length <= maxText) return value
+      truncated = true
+      cut = true
+      return value.slice(0, maxText)
     }
-    if (typeof value !== "object" || value === null) return value
-    if (depth >= maxDepth) return "…"
+    if (typeof value !== "object" || value === null) {
+      length += 5
+      return value
+    }
+    length += 2
+    if (depth >= maxDepth) {
+      truncated = true
+      return "…"
+    }
     if (Array.isArray(value)) {
       const items: Array<unknown> = []
       for (const item of value) {
-        if (spent()) break
+        if (full()) break
         items.push(copy(item, depth + 1))
       }
       return items
     }
     // Without a prototype, so that no key of a result is one of an object's own.
     const record: Record<string, unknown> = Object.create(null)
-    for (const key of Object.keys(value)) {
-      if (spent() || key.length >= room.characters) break
-      room.characters -= key.length
-      record[key] = copy((value as Record<string, unknown>)[key], depth + 1)
+    for (const key in value) {
+      if (full()) break
+      if (!Object.hasOwn(value, key)) continue
+      // A key that long is no name.
+      length += key.length + 3
+      if (key.length <= summaryLength) record[key] = copy((value as Record<string, unknown>)[key], depth + 1)
+      else truncated = true
     }
     return record
   }
   const json = JSON.stringify(copy(value, 0))
-  return { json, truncated: true, cut: room.characters < 0 }
+  return { json, truncated, cut }
 }
 
 /** The summary that records keep: redacted, then cut. */
