@@ -265,6 +265,74 @@ describe("what is declared", () => {
   })
 })
 
+describe("a text about a call", () => {
+  const tool = redaction.forTool(
+    ToolAnnotations.read(Tool.make("t", { parameters: Schema.Struct({ held: secret, open: Schema.String }) }))
+  )
+  const held = 'a "b"\nçd'
+  const about = Redaction.aboutCall(redaction, tool, { held, open: "o", pwd: "swordfish" })
+
+  it("shows what it quotes of the arguments as they are shown", () => {
+    assert.strictEqual(about(`no ${held}!`), `no ${mask}!`)
+    assert.strictEqual(about(`no ${JSON.stringify(held)}!`), `no "${mask}"!`)
+    assert.strictEqual(about(`no ?x=${encodeURIComponent(held)}`), `no ?x=${mask}`)
+    assert.strictEqual(about("swordfish is wrong, o is fine"), "[redacted password] is wrong, o is fine")
+    const short = Redaction.aboutCall(redaction, tool, { held: "abc" })
+    assert.strictEqual(short("abc is too short to be looked for"), "abc is too short to be looked for")
+  })
+
+  it("may be a cause: names, order and interruptions stay", () => {
+    class Refused extends Schema.TaggedError<Refused>()("Refused", {
+      why: Schema.String,
+      password: Schema.String
+    }) {}
+    const inner = new AggregateError([new RangeError(`in ${held}`)], "several")
+    const cause = Cause.fromReasons<unknown>([
+      Cause.makeFailReason(new Refused({ why: held, password: "x" })),
+      Cause.makeDieReason(new TypeError(`bad ${held}`, { cause: inner })),
+      Cause.makeDieReason(held),
+      Cause.makeDieReason({ token: "abc123def" }),
+      Cause.makeInterruptReason(7)
+    ])
+    const seen = Redaction.cause(cause, about)
+    assert.notInclude(inspect(seen, { depth: 20, showHidden: true }), "çd")
+    assert.deepStrictEqual(
+      seen.reasons.map(({ _tag }) => _tag),
+      ["Fail", "Die", "Die", "Die", "Interrupt"]
+    )
+    const [failed, died, text, data, interrupted] = seen.reasons as ReadonlyArray<never> as ReadonlyArray<{
+      readonly error: Refused
+      readonly defect: TypeError
+      readonly fiberId: number
+    }>
+    assert.deepInclude({ ...failed!.error }, { _tag: "Refused", why: mask, password: "[redacted password]" })
+    assert.strictEqual(died!.defect.name, "TypeError")
+    assert.strictEqual(died!.defect.message, `bad ${mask}`)
+    assert.match(died!.defect.stack!, /at .*Redaction\.test\.ts/)
+    assert.strictEqual((died!.defect.cause as AggregateError).errors[0].message, `in ${mask}`)
+    assert.strictEqual(text!.defect as unknown, mask)
+    assert.deepStrictEqual(data!.defect as unknown, { token: "[redacted token]" })
+    assert.strictEqual(interrupted!.fiberId, 7)
+  })
+
+  it("never throws", () => {
+    const hostile = [
+      null,
+      undefined,
+      Symbol("s"),
+      new Proxy(new Error("x"), {
+        get: () => {
+          throw new Error("no")
+        }
+      }),
+      Object.assign(new Error("x"), { self: new Map() })
+    ]
+    for (const defect of hostile) Cause.pretty(Redaction.cause(Cause.die(defect), about))
+    assert.strictEqual(about("\ud800"), "\ud800")
+    assert.strictEqual(Redaction.aboutCall(redaction, tool, { held: "\ud800\ud800\ud800\ud800" })("x"), "x")
+  })
+})
+
 describe("what a name says", () => {
   const hides = (name: string, value: unknown = "Xk29vQ71mZp04Lwe") =>
     JSON.stringify(shown(redaction.value({ [name]: value }))) !== JSON.stringify({ [name]: value })
@@ -534,6 +602,14 @@ describe("redaction", () => {
     )
   })
 
+  it("says where a value contains itself, and looks twice at what is only shared", () => {
+    const shared = { password: "x" }
+    const circular: Record<string, unknown> = { one: shared, two: shared }
+    circular["self"] = circular
+    const hidden = { password: "[redacted password]" }
+    assert.deepStrictEqual(shown(redaction.value(circular)), { one: hidden, two: hidden, self: "[circular]" })
+  })
+
   it("copies, and changes nothing of what has no secret", () => {
     fc.assert(
       fc.property(
@@ -639,6 +715,7 @@ describe("redaction", () => {
       "bearer ",
       "basic/",
       "eyJ",
+      "eyJ-",
       "eyJa.",
       "eyJaaaaaaaaaaaaa.",
       "sk-a-",
