@@ -18,15 +18,15 @@
  * same again the run is stopped: every further call is refused, whatever it is. After an
  * error storm one more call is let through; if it fails as well, the run is stopped.
  *
- * What was seen may look different after something was changed: the
- * first success of a call whose tool is declared to change things (`Tool.Readonly` is false, or
- * `Tool.Destructive` true) starts the counts of `repeat` anew. So a run may read a file, write it and read it again.
+ * What was seen may look different after something was changed: the first success of a call whose tool is
+ * declared to change things (`Tool.Readonly` is false, or `Tool.Destructive` true) starts the counts of
+ * `repeat` anew. So a run may read a file, write it and read it again.
  *
- * Arguments and outcomes are kept as hashes under a key of the layer's own, never as values. Memory is bounded: the
- * last `window` calls of a run, about 200 bytes each, for as long as the run lives.
+ * Arguments and outcomes are kept as hashes under a key of the layer's own, never as values. Memory is
+ * bounded: the last `window` calls of a run, about 200 bytes each, for as long as the run lives.
  *
- * Gotchas: equal calls of one parallel batch are counted as they end, and a second refusal in the same batch stops
- * the run before the model has read the first. What never ran and is not reported through `ended` is
+ * Gotchas: equal calls of one parallel batch are counted as they end, and a second refusal in the same batch
+ * stops the run before the model has read the first. What never ran and is not reported through `ended` is
  * not seen; report invalid calls too, for they are what error storms are made of.
  */
 import * as Context from "effect/Context"

@@ -13,21 +13,22 @@
  * | `sql`, `script`, `html` | patterns of injected code | flag |
  * | `instructions` | in results only: text that speaks to a model | flag |
  *
- * Precedence, said once: a field annotated with `ToolAnnotations.screened` refuses what it names, whatever the options
- * say; then the first glob of `tools` that matches and says something of the rule; then `rules`; then the table. An
- * annotation on a structure holds for everything in it.
+ * Precedence, said once: a field annotated with `ToolAnnotations.screened` refuses what it names, whatever
+ * the options say; then the first glob of `tools` that matches and says something of the rule; then `rules`;
+ * then the table. An annotation on a structure holds for everything in it.
  *
- * Every string is looked at, names of properties included; a name is reported at the object that has it. A field has one
- * finding per rule, and a call at most 20, refusals first. What is nested deeper than 500 levels is not looked into: arguments
- * are refused for it (`depth`), results flagged.
+ * Every string is looked at, names of properties included; a name is reported at the object that has it. A
+ * field has one finding per rule, and a call at most 20, refusals first. What is nested deeper than 500
+ * levels is not looked into: arguments are refused for it (`depth`), results flagged.
  *
- * Results are screened where the tool is declared untrusted, or with `strict` not declared trusted: `instructions`, `bidi` and
- * `invisible`, always as flags.
+ * Results are screened where the tool is declared untrusted, or with `strict` not declared trusted:
+ * `instructions`, `bidi` and `invisible`, always as flags.
  *
  * What is ordinary and what is not, with the Unicode reports it is taken from, is said in
- * `internal/screeningCharacters.ts` and `internal/screeningHosts.ts`. Gotchas: text from web pages and word processors may hold soft
- * hyphens, zero width spaces and isolates, which are refused; set `invisible` or `bidi` to `flag` for tools that take such
- * text. Patterns find what is common, not what is possible: see `internal/screeningPatterns.ts`.
+ * `internal/screeningCharacters.ts` and `internal/screeningHosts.ts`. Gotchas: text from web pages and word
+ * processors may hold soft hyphens, zero width spaces and isolates, which are refused; set `invisible` or
+ * `bidi` to `flag` for tools that take such text. Patterns find what is common, not what is possible: see
+ * `internal/screeningPatterns.ts`.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
@@ -37,7 +38,10 @@ import { fieldsOf } from "./internal/screeningFields.ts"
 import { scanParams, scanResult } from "./internal/screeningScan.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 
-/** What screening found: the rule, the field as `ArgumentPath.format` writes it, and a sentence. Never the value. */
+/**
+ * What screening found: the rule, the field as `ArgumentPath.format` writes it, and a sentence. Never the
+ * value.
+ */
 export interface Finding {
   readonly rule: string
   readonly path: string
@@ -87,7 +91,10 @@ const rules = Object.keys(defaults) as ReadonlyArray<Rule>
 
 // --- Service ---------------------------------------------------------------
 
-/** What screening looks for in one tool's calls, worked out once. Pure, never throws; input is JSON of bounded depth. */
+/**
+ * What screening looks for in one tool's calls, worked out once. Pure, never throws; input is JSON of bounded
+ * depth.
+ */
 export interface ToolScreening {
   /** Every finding in raw (encoded) arguments; the same empty array when there is none. */
   readonly params: (raw: unknown) => ReadonlyArray<Finding>

@@ -1,32 +1,35 @@
 /**
  * What a run may still do after it has read what cannot be trusted.
  *
- * The output of a tool declared `untrusted` taints the run: a success or a
- * declared failure, whoever drives the run. From then on the *sinks*, that is tools declared destructive,
- * spending, or sending data out, need a human; everything else goes on as before. No model is involved and nothing is
- * guessed from how a text sounds, so an instruction hidden in a page gets no further than a human, however
- * it is worded.
+ * The output of a tool declared `untrusted` taints the run: a success or a declared failure, whoever drives
+ * the run. From then on the *sinks*, that is tools declared destructive, spending, or sending data out, need
+ * a human; everything else goes on as before. No model is involved and nothing is guessed from how a text
+ * sounds, so an instruction hidden in a page gets no further than a human, however it is worded.
  *
- * - Destructive: `Tool.Destructive`, or without it the capability `delete_data`. A tool that is read-only is not.
+ * - Destructive: `Tool.Destructive`, or without it the capability `delete_data`. A tool that is read-only is
+ *   not.
  * - Spends: `ToolAnnotations.Spends`, or without it the capability `financial`.
- * - Sends data: `ToolAnnotations.SendsData`, or without it `Tool.OpenWorld` and the capabilities `network_access` and
- *   `external_api`. Reading a page sends data too: in its address.
+ * - Sends data: `ToolAnnotations.SendsData`, or without it `Tool.OpenWorld` and the capabilities
+ *   `network_access` and `external_api`. Reading a page sends data too: in its address.
  *
- * Precedence, said once: what `mayStill` answers, then `action` for sinks, then allow. The verdict is combined with
- * those of all other rules, so taint never allows what they deny.
+ * Precedence, said once: what `mayStill` answers, then `action` for sinks, then allow. The verdict is
+ * combined with those of all other rules, so taint never allows what they deny.
  *
- * What is not declared is neither trusted nor untrusted, and no sink. `strict` takes it for the worst; `doctor` lists
- * what is not declared.
+ * What is not declared is neither trusted nor untrusted, and no sink. `strict` takes it for the worst;
+ * `doctor` lists what is not declared.
  *
- * Values that a sink's arguments share with the untrusted output are listed as `copied`, for the human who decides: see
- * `internal/taintMemory.ts` for what counts. The verdict does not depend on it, because a model can rephrase what it read.
- * Memory is bounded: per run 262,144 characters of output, the newest, with what is worked out from them, and 1,000
- * sources. Where more was read, every value counts as possibly copied and says so.
+ * Values that a sink's arguments share with the untrusted output are listed as `copied`, for the human who
+ * decides: see `internal/taintMemory.ts` for what counts. The verdict does not depend on it, because a model
+ * can rephrase what it read. Memory is bounded: per run 262,144 characters of output, the newest, with what
+ * is worked out from them, and 1,000 sources. Where more was read, every value counts as possibly copied and
+ * says so.
  *
- * Gotchas: a call outside of a run cannot be tainted, for nothing is remembered of it; give every agent a run.
- * Calls of one batch that were decided before an output came in are not affected by it. What a
- * run reads by other ways than its tools (a page in the prompt, the definitions of a foreign server's tools, the run that it
- * continues) must be told with `mark`.
+ * Gotchas: a call outside of a run cannot be tainted, for nothing is remembered of it; give every agent a
+ * run. Calls of one batch that were decided before an output came in are not affected by it. What a run reads
+ * by other ways than its tools (a page in the prompt, the definitions of a foreign server's tools, the run
+ * that it continues) must be told with `mark`. What a tainted run writes down taints whoever reads it only
+ * where the tool that reads it is declared untrusted: declare notes and memories so, where a run that read
+ * foreign text may write them.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -78,13 +81,16 @@ export interface TaintedCall {
 }
 
 export interface Options {
-  /** Takes what is not declared for the worst: unknown trust for untrusted, and a tool for each sink it may be. Default false. */
+  /**
+   * Takes what is not declared for the worst: unknown trust for untrusted, and a tool for each sink it may
+   * be. Default false.
+   */
   readonly strict?: boolean
   /** What a sink needs in a tainted run; default `confirm`. */
   readonly action?: "confirm" | "approve" | "deny"
   /**
-   * What a tainted run may still do, sink or not: its verdict replaces the default one, and `undefined` leaves it at
-   * that. Must be pure; a rule that throws denies.
+   * What a tainted run may still do, sink or not: its verdict replaces the default one, and `undefined`
+   * leaves it at that. Must be pure; a rule that throws denies.
    */
   readonly mayStill?: (call: TaintedCall) => Verdict.Verdict | undefined
 }
@@ -175,10 +181,10 @@ const quoted = (path: string): string => (path === "" ? "the arguments" : `"${pr
 const printable = (text: string): string => shorten(text, 64).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd")
 
 /**
- * A rule for `mayStill` that lets a run follow links: a read-only tool that does nothing worse than send data may be called
- * with values that stand, exactly as they are, in what was read. The run's own data is not in them. Whoever wrote the
- * links still learns which of them is followed, and chooses the server: do not use it where reading an address changes
- * something, or reaches what the writer cannot.
+ * A rule for `mayStill` that lets a run follow links: a read-only tool that does nothing worse than send data
+ * may be called with values that stand, exactly as they are, in what was read. The run's own data is not in
+ * them. Whoever wrote the links still learns which of them is followed, and chooses the server: do not use it
+ * where reading an address changes something, or reaches what the writer cannot.
  */
 export const followLinks = ({ sinks, tool, verbatim }: TaintedCall): Verdict.Verdict | undefined =>
   tool.readonly === true && sinks.every((sink) => sink === "sendsData") && verbatim
@@ -242,17 +248,24 @@ export const formatDoctor = (found: ReadonlyArray<Undeclared>): string => {
 export class Taint extends Context.Service<
   Taint,
   {
-    /** What the run's taint says of a call with these raw (encoded) arguments; `undefined` for an untainted run. */
+    /**
+     * What the run's taint says of a call with these raw (encoded) arguments; `undefined` for an untainted
+     * run.
+     */
     readonly check: (run: Run, tool: ToolFacts, raw: unknown) => Tainted | undefined
     /** Tells that a call gave its encoded output (a success or a declared failure) to the run. */
     readonly ended: (run: Run, tool: ToolFacts, callId: string, encoded: unknown, now: number) => void
-    /** Tells that the run has read something untrusted by another way than its tools. Every value counts as possibly copied. */
+    /**
+     * Tells that the run has read something untrusted by another way than its tools. Every value counts as
+     * possibly copied.
+     */
     readonly mark: (run: Run, source: Source) => void
     /** What has tainted the run, oldest first; the newest 1,000. */
     readonly sources: (run: Run) => ReadonlyArray<Source>
     /**
-     * Takes the taint off a run, by name and for a reason: all of it, or that of one call. Returns what it took off. The
-     * audit log is told first, and where it cannot be, nothing is taken off. Dies with a `RangeError` where `by` or `why` is blank.
+     * Takes the taint off a run, by name and for a reason: all of it, or that of one call. Returns what it
+     * took off. The audit log is told first, and where it cannot be, nothing is taken off. Dies with a
+     * `RangeError` where `by` or `why` is blank.
      */
     readonly declassify: (
       run: Run,

@@ -133,6 +133,16 @@ describe("ping-pong", () => {
     assert.strictEqual(call("b", {}), "stopped")
   })
 
+  it("warns of a pair of which it has told only one call before", () => {
+    const state = ["a", "b", "a", "b"].reduce(
+      (state, call) => Machine.ended(state, step(call, "1"), { ...rules, repeats: 9 }),
+      { ...Machine.initial, told: [{ calls: ["a"], at: 0 }] }
+    )
+    const circle = Machine.check(state, "a", { ...rules, repeats: 9 })
+    assert.strictEqual(circle?.kind, "ping_pong")
+    assert.isFalse(circle?.stopped)
+  })
+
   it("lets a pair alternate whose outcomes differ", () => {
     const { call } = running({ repeats: 25 })
     for (let n = 0; n < 20; n++) {

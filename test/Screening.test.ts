@@ -82,6 +82,7 @@ const international: ReadonlyArray<string> = [
   "Siehe https://bücher.example/müller?q=ä und https://пример.рф/путь",
   "https://例え.jp/、https://xn--bcher-kva.example と www.müller.de",
   "письмо: иван@почта.рф",
+  "http://[unreadable über",
   "詳しくはhttps://example.comを見て。参照：https://example.com/ノート",
   "const f = (a: number) => a >= 1 && a < 2 ? `a` : 'b' // ok\n\treturn x[0] ?? null",
   "def f(x):\n    return {'a': x, \"b\": [1, 2]}\r\n",

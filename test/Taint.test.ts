@@ -569,14 +569,16 @@ describe("ordinary runs", () => {
     const fetchPage = corpusFacts.get("fetch_page")!
     const follows = (read: unknown, url: unknown, tool = fetchPage) =>
       afterReading(read, { url }, tool, { mayStill: Taint.followLinks })?.verdict._tag === "Allow"
-    const read = "see https://a.example/x?d=AbC. and (https://b.example/)"
+    const read =
+      "see https://a.example/x?d=AbC. and (https://b.example/) or https://a.example/?to=https://d.example/"
     assert.isTrue(follows(read, "https://a.example/x?d=AbC"))
     assert.isTrue(follows(read, "https://b.example/"))
     for (const url of [
       "https://a.example/x?d=Ab",
       "https://a.example/x?d=abc",
       "https://b.example/secret",
-      "https://c.example/"
+      "https://c.example/",
+      "https://d.example/"
     ]) {
       assert.isFalse(follows(read, url), url)
     }

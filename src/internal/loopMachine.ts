@@ -82,7 +82,7 @@ export const refused = (state: State, call: string, rules: Rules): State => {
   if (circle === undefined) return state
   if (circle.stopped) return { ...state, stopped: circle.kind }
   if (circle.kind === "error_storm") return { ...state, toldOfFailures: state.failures }
-  return { ...state, told: [...state.told, { calls: circle.calls, at: state.count }].slice(-rules.window) }
+  return { ...state, told: [...state.told, { calls: circle.calls, at: state.count }] }
 }
 
 /** A call has run and ended. */
@@ -100,7 +100,10 @@ export const ended = (state: State, step: Step, rules: Rules): State => {
   }
 }
 
-/** The last `pairs` pairs of calls were the same two, with the same two outcomes, and this call would go on with it. */
+/**
+ * The last `pairs` pairs of calls were the same two, with the same two outcomes, and this call would go on
+ * with it.
+ */
 const pingPong = ({ steps }: State, call: string, pairs: number): Circle | undefined => {
   const first = steps.at(-2)
   const second = steps.at(-1)

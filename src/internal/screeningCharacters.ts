@@ -2,11 +2,11 @@
  * Characters that text holds to be read wrongly, or to hide something.
  *
  * - `control`: General_Category Cc but tab, line feed and carriage return.
- * - `bidi`: the embeddings, overrides and isolates of UAX #9 (U+202A–202E, U+2066–2069), which reorder what is shown;
- *   and its implicit marks (U+200E, U+200F, U+061C), which are let through one by one in text that has letters written
- *   from right to left, because there they do what they are for (UAX #9, 2.6; UTS #55).
- * - `invisible`: Default_Ignorable_Code_Point (UAX #44) and the interlinear annotation characters, as UTS #39 and UTR #36
- *   have it for identifiers, but for what ordinary writing needs:
+ * - `bidi`: the embeddings, overrides and isolates of UAX #9 (U+202A–202E, U+2066–2069), which reorder what
+ *   is shown; and its implicit marks (U+200E, U+200F, U+061C), which are let through one by one in text that
+ *   has letters written from right to left, because there they do what they are for (UAX #9, 2.6; UTS #55).
+ * - `invisible`: Default_Ignorable_Code_Point (UAX #44) and the interlinear annotation characters, as UTS #39
+ *   and UTR #36 have it for identifiers, but for what ordinary writing needs:
  *   - joiner and non-joiner next to a letter of a cursive or an Indic script (UAX #31, 2.3; RFC 5892, A.1 and A.2,
  *     are stricter), and joiners inside emoji sequences (UTS #51, ED-16);
  *   - zero width spaces next to a letter of a script that puts no spaces between words (UAX #14, SA);
@@ -84,7 +84,10 @@ const unspaced =
   /[\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tale}\p{scx=Talu}\p{scx=Lana}\p{scx=Tavt}]/u
 const mongolian = /[\p{scx=Mong}\p{scx=Phag}]/u
 const ideograph = /\p{Ideographic}/u
-/** Characters with standardized variants: ideographs, their punctuation, mathematical signs, a few scripts, zero. */
+/**
+ * Characters with standardized variants: ideographs, their punctuation, mathematical signs, a few scripts,
+ * zero.
+ */
 const variant = /[\p{Ideographic}\p{Sm}\p{scx=Mymr}\p{scx=Phag}\p{scx=Mani}\u3001\u3002\uff01-\uff1f0]/u
 const emoji = /\p{Emoji}/u
 const pictograph = /\p{Extended_Pictographic}/u

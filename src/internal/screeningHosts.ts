@@ -3,18 +3,23 @@
  *
  * A label is refused where
  *
- * - it mixes scripts beyond the "moderately restrictive" level of UTS #39, 5.2: Latin with the scripts of Japanese,
- *   Chinese or Korean, or with one other recommended script that is neither Cyrillic nor Greek;
+ * - it mixes scripts beyond the "moderately restrictive" level of UTS #39, 5.2: Latin with the scripts of
+ *   Japanese, Chinese or Korean, or with one other recommended script that is neither Cyrillic nor Greek;
  * - it mixes Latin with a letter of another script that looks like a Latin one (UTS #39, 4);
- * - all of its letters are of one other script and look like Latin ones, unless the top level domain is of that script (the
- *   rule that Chromium shows such names as punycode by);
- * - it holds a letter of Latin script that looks like an ASCII one, or a sign that looks like a part of a URL.
+ * - all of its letters are of one other script and look like Latin ones, unless the top level domain is of
+ *   that script (the rule that Chromium shows such names as punycode by);
+ * - it holds a letter of Latin script that looks like an ASCII one, or a sign that looks like a part of a
+ *   URL.
  *
- * Names in ASCII that are merely alike (`examp1e.com`, `rnicrosoft.com`), or differ in an accent, are not found.
+ * Names in ASCII that are merely alike (`examp1e.com`, `rnicrosoft.com`), or differ in an accent, are not
+ * found.
  */
 import * as Hosts from "./hosts.ts"
 
-/** Whether a text names such a host: in a URL, as a bare host, as an e-mail address, or because it is said to be a host. */
+/**
+ * Whether a text names such a host: in a URL, as a bare host, as an e-mail address, or because it is said to
+ * be a host.
+ */
 export const names = (text: string, isHost: boolean): boolean => {
   if (!/[^\0-\x7f]|xn--|%[c-f][0-9a-f]/i.test(text)) return false
   const url = Hosts.firstRefused(text, imitates)
@@ -58,7 +63,9 @@ const eastAsian = ["Hani Hira Kana", "Hani Bopo", "Hani Hang"].map((set) => new 
 const lookalike =
   /[аысԁеԍһіюјӏорԗԛѕԝхуъьҽпгѵѡүқԏαγηικνορτυχωϲϳհոսօցքյզւագռסוןטاهىە٥۵ဝငოიყძხ๐ทนบพ໐০०੦૦௦౦೦ഠ]|[\p{sc=Cherokee}\p{sc=Coptic}\p{sc=Lisu}\p{sc=Deseret}\p{sc=Osage}\p{sc=Osmanya}]/u
 const latinLookalike = /[ɑɡɩɪʀʏʟʜʙɢɴᴀ-ᴢꞓꜱꜰꞯ]/u
-/** What a label consists of; letters with their marks, digits, hyphens, a few signs within words, and emoji. */
+/**
+ * What a label consists of; letters with their marks, digits, hyphens, a few signs within words, and emoji.
+ */
 const ordinary =
   /^(?:[\p{L}\p{M}\p{N}_\-\u00b7\u0375\u05f3\u05f4\u30fb\p{Extended_Pictographic}]|\u200c|\u200d)*$/u
 /** Kana and ideographs that pass as a slash where no other stands before them. */

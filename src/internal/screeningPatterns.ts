@@ -2,15 +2,18 @@
  * Patterns of injected code and of paths that lead astray. All of them are
  * linear: what repeats is bounded, or cannot be read in two ways.
  *
- * They are patterns, and know no grammar: where a value becomes a part of a statement, of a page or of a path, only
- * the tool that puts it there can make it safe, with parameters, by escaping, by resolving. What they are for is to stop what has no
- * business in a field, and to show the rest to whoever looks.
+ * They are patterns, and know no grammar: where a value becomes a part of a statement, of a page or of a
+ * path, only the tool that puts it there can make it safe, with parameters, by escaping, by resolving. What
+ * they are for is to stop what has no business in a field, and to show the rest to whoever looks.
  */
 
 /** A text as it came, and once more decoded where it was encoded. */
 export interface Views {
   readonly raw: string
-  /** Compatibility forms composed, percent-encoding undone up to three times; `raw` where nothing was to be done. */
+  /**
+   * Compatibility forms composed, percent-encoding undone up to three times; `raw` where nothing was to be
+   * done.
+   */
   readonly decoded: string
 }
 
@@ -175,7 +178,10 @@ const maxStray = 4096
 const system =
   /^(?:\/(?:etc|proc|sys|dev|root|boot|var\/(?:run|log|lib)|private\/etc)(?:\/|$)|[a-z]:\/(?:windows|users|program files)|~[a-z0-9_-]{0,32}\/\.|\/\/[\w.-]{1,64}\/[a-z]\$)/i
 
-/** Whether a segment is two dots, or what some reader takes for them: more dots, blanks between, a parameter behind. */
+/**
+ * Whether a segment is two dots, or what some reader takes for them: more dots, blanks between, a parameter
+ * behind.
+ */
 const climbs = (plain: string): boolean =>
   /\.[. ]*\./.test(plain)
     ? plain.split(/[/?#&=:]/).some((segment) => {
@@ -184,7 +190,10 @@ const climbs = (plain: string): boolean =>
       })
     : false
 
-/** Encodings of a dot and of the slashes that are longer than need be (CVE-2000-0884), and those that never were any. */
+/**
+ * Encodings of a dot and of the slashes that are longer than need be (CVE-2000-0884), and those that never
+ * were any.
+ */
 const overlong: ReadonlyArray<readonly [RegExp, string]> = [
   [/%(?:c0%[26]e|c0%ae|e0%80%ae|f0%80%80%ae|uff0e|u002e|u2024)|\xc0\xae/gi, "."],
   [/%(?:c0%[26]f|c0%af|e0%80%af|f0%80%80%af|uff0f|u002f|u2215|u2044)|\xc0\xaf/gi, "/"],

@@ -75,7 +75,10 @@ const maskOf = (text: string): number => {
   return mask
 }
 
-/** What may be found in a string, judged by what it consists of. Never says no where a rule would find something. */
+/**
+ * What may be found in a string, judged by what it consists of. Never says no where a rule would find
+ * something.
+ */
 const mayHold = {
   characters: (mask: number): boolean => (mask & weird) !== 0,
   host: (mask: number, text: string): boolean =>

@@ -2,9 +2,9 @@
  * What a run remembers of untrusted output, and whether a value was copied from
  * it.
  *
- * A value counts as copied where, folded, it stands in the output (8 characters
- * or more), where one of its lines or sentences does (24 or more), or where it holds a host, an e-mail address, a number of 6 digits
- * or more, or an identifier with letters and digits (8 or more) that the output holds; both in every reading.
+ * A value counts as copied where, folded, it stands in the output (8 characters or more), where one of its
+ * lines or sentences does (24 or more), or where it holds a host, an e-mail address, a number of 6 digits or
+ * more, or an identifier with letters and digits (8 or more) that the output holds; both in every reading.
  */
 import type { Copied, Source } from "../Taint.ts"
 import * as ArgumentPath from "./argumentPath.ts"
@@ -88,8 +88,8 @@ export class Memory {
   }
 
   /**
-   * Whether every value of arguments stands in the output as it is, from end to end: then nothing is in them that the
-   * run knows from elsewhere. Never where part of the output is not kept and might be needed.
+   * Whether every value of arguments stands in the output as it is, from end to end: then nothing is in them
+   * that the run knows from elsewhere. Never where part of the output is not kept and might be needed.
    */
   verbatim(raw: unknown): boolean {
     let left = maxCompared

@@ -2,8 +2,8 @@
  * What a text can be read as, and what in it can be recognised: so that a
  * value is found again after it was decoded, wrapped, or written differently.
  *
- * A reading undoes one way of hiding text: percent-encoding (up to three times), numeric HTML entities, Unicode tag
- * characters, base64 and hexadecimal. What is put together from several places, translated,
+ * A reading undoes one way of hiding text: percent-encoding (up to three times), numeric HTML entities,
+ * Unicode tag characters, base64 and hexadecimal. What is put together from several places, translated,
  * summarised, reversed or enciphered is not recognised.
  */
 import * as Hosts from "./hosts.ts"
@@ -103,7 +103,10 @@ const fromHex = (word: string): Uint8Array<ArrayBuffer> | undefined => {
 /** A longer word is looked at no further than this. */
 const maxWord = 2048
 
-/** What is recognised wherever it stands, however short: hosts, e-mail addresses, long numbers, and identifiers. */
+/**
+ * What is recognised wherever it stands, however short: hosts, e-mail addresses, long numbers, and
+ * identifiers.
+ */
 export const marks = (text: string): Set<string> => {
   const found = new Set<string>()
   for (const [run] of text.matchAll(/\d(?:\d|[ .,'\u2019\-/](?=\d)){4,}\d/g)) {
@@ -134,7 +137,9 @@ export const marks = (text: string): Set<string> => {
   return found
 }
 
-/** Whether a dotted word could be a host or an address: not a version, and not a sentence that lost its space. */
+/**
+ * Whether a dotted word could be a host or an address: not a version, and not a sentence that lost its space.
+ */
 const isName = (name: string): boolean => {
   const last = name.slice(name.lastIndexOf(".") + 1)
   return /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || (last.length > 1 && !/^\d+$/.test(last))

@@ -1,8 +1,9 @@
 /**
  * Runs as data: hijacked ones, after published patterns of injection, and ordinary ones.
  *
- * An attack is what the run reads, and what a model does that believes every word of it. The texts are written for
- * these tests; what is taken from the sources is the pattern. Hosts are reserved names (RFC 2606), accounts are made up.
+ * An attack is what the run reads, and what a model does that believes every word of it. The texts are
+ * written for these tests; what is taken from the sources is the pattern. Hosts are reserved names (RFC
+ * 2606), accounts are made up.
  */
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
