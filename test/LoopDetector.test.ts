@@ -134,7 +134,7 @@ describe("ping-pong", () => {
   })
 
   it("warns of a pair of which it has told only one call before", () => {
-    const state = ["a", "b", "a", "b"].reduce(
+    const state = ["a", "b", "a", "b"].reduce<Machine.State>(
       (state, call) => Machine.ended(state, step(call, "1"), { ...rules, repeats: 9 }),
       { ...Machine.initial, told: [{ calls: ["a"], at: 0 }] }
     )
