@@ -213,6 +213,9 @@ describe("SqlAuditLog", () => {
       assert.deepInclude(yield* another.verify(), { ok: true })
       const told = yield* another.verify({ expectedHead: later })
       assert.deepInclude(told, { ok: false, problem: "truncated", sequence: 6 })
+      // Whoever remembers more goes on behind the hole, and from then on everybody finds it.
+      yield* Effect.provide(refused(log, 7), reports().layer)
+      assert.deepInclude(yield* another.verify(), { ok: false, problem: "missing", sequence: 6 })
     })
   )
 

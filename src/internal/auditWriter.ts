@@ -122,7 +122,7 @@ export const makeWriter = Effect.fnUntraced(function* (
         work.closeUnsafe()
         yield* work.await
       }
-      // What was begun is finished, so that closing the log finds either all of a batch in the queue or none.
+      // What was begun is finished: nobody who has left the queue may be forgotten without being woken.
       const written = yield* Effect.uninterruptible(writeSome)
       if (!written) yield* Effect.sleep(options.retryAfter)
     }
