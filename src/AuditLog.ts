@@ -10,10 +10,13 @@
  * and `verify` names the first that is changed, missing, inserted or out of
  * place. A cut at the end is found by a signed head that the store keeps beside
  * the records, by what this process wrote itself, or by an `expectedHead` that
- * was kept elsewhere. What cannot be found: somebody who can write to the store,
- * with no key, puts back records and head as they once were together, while no
- * process runs that wrote more. Keep what `checkpoint` returns in another place
- * to find that, too. Whoever has the keyring can write any history.
+ * was kept elsewhere. A log has a random name that its chain begins with, so that
+ * another one of the same keyring cannot stand in its place.
+ *
+ * What cannot be found: somebody without a key who can write to the store puts
+ * records and head back as they once were together, or takes both away, while no
+ * process runs that wrote more. Keep what `checkpoint` returns in another place to
+ * find that, too. Whoever has the keyring can write any history.
  *
  * **Forgetting.** The open part of a record names nobody, as long as the ids of
  * calls and runs and the names of tools do not. Principal, tenant, session,
@@ -31,6 +34,9 @@
  * what was lost. Every failure goes to the error reporters, and so does what is
  * lost when the log closes.
  *
+ * In memory a log holds what waits, up to `maxWaiting`, and the keys of 10,000
+ * principals and days for sealing, and as many for opening.
+ *
  * Order is the order of writing. `time` is when it happened, by the clock of the
  * process that it happened in, so it need not rise.
  */
@@ -44,7 +50,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { CallRecord } from "./CallRecord.ts"
 import { Appender } from "./internal/auditAppender.ts"
-import type { Head, Position, Verification } from "./internal/auditChain.ts"
+import type { Head, Position } from "./internal/auditChain.ts"
 import { Keys } from "./internal/auditKeys.ts"
 import { makeMemorySink, makeMemoryStore } from "./internal/auditMemory.ts"
 import { Reader, type Selection } from "./internal/auditQuery.ts"
@@ -54,19 +60,14 @@ import { type Forgotten, type Hold, type Retained, Retention } from "./internal/
 import { assemble, type Parts } from "./internal/auditService.ts"
 import { snapshot } from "./internal/auditSnapshot.ts"
 import type { AuditStore, ReadRange, StoredLine } from "./internal/auditStore.ts"
+import type { Verification } from "./internal/auditVerification.ts"
 import { makeWriter } from "./internal/auditWriter.ts"
 import { Keyring } from "./Keyring.ts"
 import { Redaction } from "./Redaction.ts"
 import type { Amounts } from "./ToolAnnotations.ts"
 import type { Reason, Status } from "./ToolError.ts"
 
-export {
-  type Head,
-  type Position,
-  type Problem,
-  type Verification,
-  verifyLines
-} from "./internal/auditChain.ts"
+export type { Head, Position } from "./internal/auditChain.ts"
 export type { Selection } from "./internal/auditQuery.ts"
 export type { AuditRecord, PersonalPart, Phase } from "./internal/auditRecord.ts"
 export { formatReport, type Report } from "./internal/auditReport.ts"
@@ -78,6 +79,7 @@ export {
   type StoredLine,
   storeError
 } from "./internal/auditStore.ts"
+export { type Problem, type Verification, verifyLines } from "./internal/auditVerification.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -149,7 +151,7 @@ export interface Options extends RetentionOptions {
 }
 
 export interface MemoryOptions extends RetentionOptions {
-  /** Records kept; 10,000, of up to 5 kB and their arguments. Beyond it the oldest go, and a gap says how many. */
+  /** Records kept; 10,000, each of up to 6 kB of its result and its arguments. Beyond it the oldest go, and a gap says how many. */
   readonly maxRecords?: number | undefined
 }
 

@@ -7,12 +7,12 @@ import * as Stream from "effect/Stream"
 import type { AuditLog, Because, Event, Unavailable } from "../AuditLog.ts"
 import type { Keyring } from "../Keyring.ts"
 import { type Appender, report } from "./auditAppender.ts"
-import { readHead, Walker } from "./auditChain.ts"
 import { type Reader, unfinished } from "./auditQuery.ts"
 import { type Draft, eventDraft } from "./auditRecord.ts"
 import { Reporting } from "./auditReport.ts"
 import type { Retention } from "./auditRetention.ts"
 import type { AuditStore, AuditStoreError } from "./auditStore.ts"
+import { readHead, Walker } from "./auditVerification.ts"
 import { unavailable } from "./auditWriter.ts"
 
 type Service = AuditLog["Service"]
