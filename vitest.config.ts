@@ -8,7 +8,7 @@ export default defineConfig({
     alias: [
       { find: /^effect-interlock$/, replacement: new URL("./src/index.ts", import.meta.url).pathname },
       {
-        find: /^effect-interlock\/(mcp|testing)$/,
+        find: /^effect-interlock\/(mcp|sql|testing)$/,
         replacement: new URL("./src/$1/index.ts", import.meta.url).pathname
       }
     ]

@@ -124,12 +124,10 @@ const complete = (options: Options): Layer.Layer<Services> => {
     }),
     either(options.approvals, Approvals.layerMemory),
     either(options.killSwitch, KillSwitch.layerMemory),
-    either(options.budget, Budget.layerMemory),
-    Taint.layer(options.taint)
+    either(options.budget, Budget.layerMemory)
   )
   return Layer.mergeAll(
-    Audited.layer.pipe(
-      Layer.provide(actedOn),
+    Layer.merge(Layer.provide(Audited.layer, actedOn), Taint.layer(options.taint)).pipe(
       Layer.provideMerge(either(options.audit, AuditLog.layerMemory))
     ),
     Permissions.layer(options.permissions),

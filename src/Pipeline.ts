@@ -32,6 +32,8 @@ import type { Stage as StageName } from "./CallRecord.ts"
 import type { Defaults } from "./Defaults.ts"
 import type { Evaluation, StageResult } from "./Evaluation.ts"
 import { keep, lastGood, settleKey } from "./internal/answers.ts"
+import * as ArgumentLimits from "./internal/argumentLimits.ts"
+import { ArgumentsView } from "./internal/argumentsView.ts"
 import { reportAttempt, reported, settleAttempt } from "./internal/attempts.ts"
 import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
 import { askInConversation } from "./internal/confirmation.ts"
@@ -223,6 +225,8 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   }
   releaseSlot(call)
   running.leave?.()
+  // What somebody tried to do is of interest above all where it was refused before anyone looked.
+  if (call.arguments === ArgumentsView.unseen && running.tool !== undefined) view(call, running.tool)
 
   // Only an interruption and a bug leave an admission unreported and an attempt unsettled.
   const last: Array<Effect.Effect<void>> = []
@@ -234,6 +238,7 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   const settled = settleKey(call, outcome)
   if (settled !== undefined) then(reported(settled))
   for (const put of keep(call, outcome)) then(reported(put))
+  mark(call, outcome)
   remember(call, outcome)
   then(reported(kernel.audit.outcome(call, "encoded" in outcome ? outcome.encoded : undefined, call.now())))
   const record = (): void => {
@@ -251,19 +256,42 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   )
 }
 
-/** What a run knows of its calls. */
+const view = (call: Call, tool: CompiledTool): void => {
+  const { request, rules } = call.running
+  const inspection = ArgumentLimits.inspect(request.params, rules?.limits ?? ArgumentLimits.defaults)
+  call.arguments =
+    inspection._tag === "Ok"
+      ? ArgumentsView.of(tool.viewer, request.params)
+      : ArgumentsView.refused(inspection.limit)
+}
+
+/** What an untrusted result says that it should not is marked, and never changed. */
+const mark = (call: Call, outcome: Outcome): void => {
+  const { tool } = call.running
+  if (tool?.screening === undefined || !("encoded" in outcome)) return
+  const findings = tool.screening.result(outcome.encoded)
+  if (findings.length === 0) return
+  call.note({
+    stage: "encode",
+    verdict: "flag",
+    reasons: findings.map(({ message, rule }) => ({ rule, message }))
+  })
+}
+
+/** What a run remembers of its calls: what came out of them, and how they failed. */
 const remember = (call: Call, outcome: Outcome): void => {
   const { kernel, raw, run, tool } = call.running
-  if (run === undefined || tool === undefined || call.attempts === 0) return
+  if (run === undefined || tool === undefined) return
   const { reason } = outcome
   const output =
     "encoded" in outcome ? outcome.encoded : reason?._tag === "ToolFailed" ? reason.failure : undefined
+  if (output !== undefined) kernel.taint.ended(run, tool.facts, call.callId, output, call.now())
+  if (call.attempts === 0 && reason?._tag !== "InvalidParams") return
   kernel.loops.ended(
     run,
-    { tool: tool.facts.name, params: raw },
+    { tool: tool.facts.name, facts: tool.facts, params: raw },
     { ...(call.code === undefined ? {} : { code: call.code }), encoded: output }
   )
-  if (output !== undefined) kernel.taint.ended(run, tool.facts, call.callId, output, call.now())
 }
 
 const closeSpan = (call: Call): void => {

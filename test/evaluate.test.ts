@@ -109,19 +109,19 @@ const randomOptions = (pick: Pick) =>
   }) satisfies Interlock.Options
 
 const randomCall = (pick: Pick): ToolCall => {
-  const values = ["a", "b", "../../etc/passwd", "bad\u0000", "x".repeat(30), "http://evil.example/exfiltrate"]
+  const odd = ["../../etc/passwd", "bad\u0000", "x".repeat(30), "http://evil.example/exfiltrate"]
+  const values = ["a", "a", "b", pick(odd)]
   return {
-    tool: pick(["read", "send", "delete_record", "pay", "flaky", "path_tool", "read", "nothing"]),
+    tool: pick(["read", "read", "read", "send", "delete_record", "pay", "flaky", "path_tool", "nothing"]),
     params: pick<unknown>([
-      { target: pick(values) },
-      { target: pick(values) },
+      ...Array.from({ length: 9 }, () => ({ target: pick(values) })),
       { target: pick(values), url: pick(["https://a.company.com/x", "https://evil.example/"]) },
       { target: 5 },
       {},
       "none"
     ]),
     ...pick([{}, {}, { id: pick(["one", "two"]) }]),
-    ...pick([{}, {}, { idempotencyKey: pick(["k1", "k2"]) }]),
+    ...pick([{}, { idempotencyKey: pick(["k1", "k2"]) }]),
     ...pick([{}, {}, {}, { requireConfirmation: true }]),
     ...pick([{}, {}, {}, {}, { approval: "v1.a.b.c" }])
   }
@@ -145,7 +145,22 @@ const meanwhile = (pick: Pick, services: Context.Context<Interlock.Services>) =>
     const approvals = Context.get(services, Approvals.Approvals)
     const [request] = yield* approvals.list({ state: "pending" })
     const decider = Principal.make({ id: pick(["ada", "bob", "eve"]) })
-    switch (pick(["nothing", "nothing", "grant", "reject", "stop", "lift", "time", "open", "revoke"])) {
+    switch (
+      pick([
+        "nothing",
+        "nothing",
+        "nothing",
+        "nothing",
+        "grant",
+        "grant",
+        "reject",
+        "stop",
+        "lift",
+        "time",
+        "open",
+        "revoke"
+      ])
+    ) {
       case "grant":
         if (request !== undefined) {
           yield* Effect.ignore(Principal.provide(approvals.grant(request.id), decider))
@@ -236,7 +251,7 @@ const scenario = (
         call = randomCall(pick)
         run = pick(known)
       }
-      const principal = pick(people)
+      const principal = pick([people[0]!, people[0]!, ...people])
       const as = <A>(effect: Effect.Effect<A>) => Principal.provide(inRunOf(run, effect), principal)
       const before = [yield* seen(services, run), yield* sql?.dump ?? Effect.succeed("")]
       const evaluation = yield* as(executor.evaluate(call))
@@ -299,7 +314,7 @@ describe("evaluate", () => {
 
   it("leaves every table of a database as it was, byte for byte", async () => {
     const reached = new Map<string, number>()
-    for (let seed = 1; seed <= 8; seed++) {
+    for (let seed = 1; seed <= 12; seed++) {
       await Effect.runPromise(
         Effect.gen(function* () {
           const database = yield* Layer.build(Sql.Sqlite.layer({ filename: ":memory:" }))
@@ -313,11 +328,11 @@ describe("evaluate", () => {
             for (const { name } of tables) rows.push(name, yield* sql`SELECT * FROM ${sql(name)}`)
             return JSON.stringify(rows)
           }).pipe(Effect.orDie)
-          yield* scenario(seed, 25, reached, {
+          yield* scenario(seed, 40, reached, {
             dump,
             options: {
               approvals: Layer.provide(Sql.SqlApprovals.layer(), client),
-              budget: Layer.provide(Sql.SqlBudget.layer([{ max: 1_000_000, window: "day" }]), client),
+              budget: Layer.provide(Sql.SqlBudget.layer([{ max: 300_000, window: "day" }]), client),
               idempotency: Layer.provide(Sql.SqlIdempotency.layer(), client),
               cache: Layer.provide(Sql.SqlResultCache.layer(), client),
               killSwitch: Layer.provide(Sql.SqlKillSwitch.layer(), client),
@@ -327,6 +342,6 @@ describe("evaluate", () => {
         }).pipe(Effect.scoped) as Effect.Effect<void>
       )
     }
-    assert.isTrue(reached.has("confirmation") && reached.has("idempotency") && reached.has("budget"))
+    assert.includeMembers([...reached.keys()], ["confirmation", "idempotency", "budget", "kill_switch"])
   }, 60_000)
 })

@@ -16,6 +16,7 @@ import type { Stage } from "../CallRecord.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
 import { CurrentPrincipal } from "../Principal.ts"
+import * as Redaction from "../Redaction.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
@@ -291,14 +292,16 @@ const attempt = (call: Call, tool: CompiledTool): Effect.Effect<AttemptEnd> =>
       }
       resume(
         stopped !== undefined && Exit.isFailure(exit)
-          ? Effect.as(reportDefects(exit.cause), stopped)
+          ? Effect.as(reportDefects(call, tool, exit.cause), stopped)
           : Exit.succeed(endOf(exit))
       )
     })
     return Effect.callback((ended) => {
       stop()
       // The handler's finalizers have run when its fiber has ended.
-      child.addObserver((exit) => ended(Exit.isFailure(exit) ? reportDefects(exit.cause) : Effect.void))
+      child.addObserver((exit) =>
+        ended(Exit.isFailure(exit) ? reportDefects(call, tool, exit.cause) : Effect.void)
+      )
     })
   })
 
@@ -306,8 +309,16 @@ const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
   Exit.isSuccess(exit) ? { _tag: "Value", value: exit.value } : { _tag: "Cause", cause: exit.cause }
 
 /** A handler that was stopped has no outcome, but what died while it ended is for operators to know. */
-const reportDefects = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Cause.hasDies(cause) ? ErrorReporter.report(cause) : Exit.void
+const reportDefects = (call: Call, tool: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Cause.hasDies(cause) ? reportCause(call, tool, cause) : Exit.void
+
+/** What a handler threw, for operators: without secrets, and without the arguments that it may quote. */
+const reportCause = (call: Call, { facts }: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { kernel, raw } = call.running
+    const text = Redaction.aboutCall(kernel.redaction, kernel.redaction.forTool(facts), raw)
+    return ErrorReporter.report(Redaction.cause(cause, text))
+  })
 
 /** Where the handler runs: where it was built, then where it is called, then what this call says. */
 const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Context.Context<never> => {
@@ -382,7 +393,7 @@ const explain = Effect.fnUntraced(function* (
   if (Cause.hasInterruptsOnly(cause)) return { reason: { _tag: "Cancelled" }, outcomeUnknown: true }
   const error = Cause.findErrorOption(cause)
   if (error._tag === "None" || Cause.hasDies(cause)) {
-    yield* ErrorReporter.report(cause)
+    yield* reportCause(call, tool, cause)
     return { reason: { _tag: "HandlerDefect" }, outcomeUnknown: true }
   }
   const failure = error.value
@@ -407,7 +418,7 @@ const explain = Effect.fnUntraced(function* (
       }
     }
     if ("_tag" in encoding.failure) return { reason: encoding.failure, outcomeUnknown: true }
-  } else yield* ErrorReporter.report(cause)
+  } else yield* reportCause(call, tool, cause)
   return {
     reason: { _tag: "HandlerFailed", ...known },
     failure,

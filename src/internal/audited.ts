@@ -13,7 +13,6 @@ import { Budget } from "../Budget.ts"
 import { KillSwitch } from "../KillSwitch.ts"
 import { CurrentPrincipal } from "../Principal.ts"
 import { SecurityPolicy } from "../SecurityPolicy.ts"
-import { Taint } from "../Taint.ts"
 
 /** Tells of an event on behalf of whoever acts; never fails. */
 const teller = Effect.map(
@@ -134,34 +133,12 @@ const budget: Layer.Layer<Budget, never, Budget | AuditLog> = Layer.effect(
   })
 )
 
-const taint: Layer.Layer<Taint, never, Taint | AuditLog> = Layer.effect(
-  Taint,
-  Effect.gen(function* () {
-    const service = yield* Taint
-    const tell = yield* teller
-    return {
-      ...service,
-      declassify: (run, options) =>
-        Effect.tap(service.declassify(run, options), (sources) =>
-          tell({
-            kind: "admin",
-            action: "declassified",
-            run: run.id,
-            session: run.session,
-            detail: { ...options, sources }
-          })
-        )
-    }
-  })
-)
-
 /** The services that people act on. */
-export type Audited = Approvals | KillSwitch | SecurityPolicy | Budget | Taint
+export type Audited = Approvals | KillSwitch | SecurityPolicy | Budget
 
 export const layer: Layer.Layer<Audited, never, Audited | AuditLog> = Layer.mergeAll(
   approvals,
   killSwitch,
   securityPolicy,
-  budget,
-  taint
+  budget
 )

@@ -21,7 +21,7 @@ import { LoopDetector } from "../LoopDetector.ts"
 import { Permissions } from "../Permissions.ts"
 import { CurrentPrincipal } from "../Principal.ts"
 import { RateLimits, type ToolLimits } from "../RateLimits.ts"
-import { Redaction } from "../Redaction.ts"
+import { Redaction, type ToolRedaction } from "../Redaction.ts"
 import { ResultCache } from "../ResultCache.ts"
 import { CurrentRun } from "../Run.ts"
 import { Screening, type ToolScreening } from "../Screening.ts"
@@ -40,6 +40,7 @@ export interface CompiledTool {
   /** Digest of the definition. */
   readonly digest: string
   readonly codec: Validation.Codec
+  readonly redaction: ToolRedaction
   readonly viewer: Viewer
   readonly screening: ToolScreening | undefined
   readonly callLimits: ToolLimits | undefined
@@ -153,6 +154,7 @@ export class Kernel {
       facts,
       digest,
       codec,
+      redaction,
       viewer: {
         hashKey: this.keyring.key("arguments"),
         names: codec.names,

@@ -262,7 +262,7 @@ const loops: Stage = {
   enter: (call, tool) => {
     const { kernel, raw, run } = call.running
     if (run === undefined || run.driver !== "model") return undefined
-    const looped = { tool: tool.facts.name, params: raw }
+    const looped = { tool: tool.facts.name, facts: tool.facts, params: raw }
     const loop = kernel.loops.check(run, looped)
     if (loop === undefined) return undefined
     kernel.loops.refused(run, looped)
@@ -271,7 +271,7 @@ const loops: Stage = {
   look: (call, tool) => {
     const { kernel, raw, run } = call.running
     if (run === undefined || run.driver !== "model") return undefined
-    const loop = kernel.loops.check(run, { tool: tool.facts.name, params: raw })
+    const loop = kernel.loops.check(run, { tool: tool.facts.name, facts: tool.facts, params: raw })
     return loop === undefined ? undefined : refuse(loop)
   }
 }
