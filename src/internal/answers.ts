@@ -4,6 +4,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { Key as IdempotencyKey, Outcome as KeptOutcome } from "../Idempotency.ts"
 import type { Key as CacheKey } from "../ResultCache.ts"
 import { classOf, type Reason } from "../ToolError.ts"
@@ -37,7 +38,16 @@ export const claimKey = (call: Call, tool: CompiledTool): Steps => {
   const key = keyOf(call)
   if (key === undefined || running.lease !== undefined) return undefined
   running.key = key
+  // What was known of the key before a human was asked may not hold any more.
+  running.mayTakeOver = false
   return claim(call, tool, key, tool.afterCrash === "retry")
+}
+
+/** Gives the key back while a human decides, who may take longer than any lease; it is claimed again then. */
+export const releaseKey = ({ running }: Call, now: number): Effect.Effect<void, Reason> => {
+  const { kernel, lease } = running
+  running.lease = undefined
+  return lease === undefined ? Exit.void : kernel.idempotency.release(lease, now)
 }
 
 /** A human has agreed that what may have run is run again. */
@@ -185,7 +195,9 @@ export const keep = (call: Call, outcome: Outcome): ReadonlyArray<Effect.Effect<
   const { encoded } = outcome
   const puts: Array<Effect.Effect<void, Reason>> = []
   const put = (key: CacheKey, ttl: number) => {
-    puts.push(kernel.cache.put(key, { encoded, ttl, tags: tool.facts.tags, since: call.queuedAt }, call.now()))
+    puts.push(
+      kernel.cache.put(key, { encoded, ttl, tags: tool.facts.tags, since: call.queuedAt }, call.now())
+    )
   }
   if (tool.cache !== undefined) put(cacheKey(call, tool, tool.cache.within), tool.cache.ttl)
   if (tool.fallback !== undefined && "lastGood" in tool.fallback) {

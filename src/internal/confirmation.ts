@@ -19,7 +19,7 @@ import * as Exit from "effect/Exit"
 import type { Request as ApprovalRequest, Asked, Question, Redeemed, Subject } from "../Approvals.ts"
 import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
-import { claimAfterAsking } from "./answers.ts"
+import { claimAfterAsking, releaseKey } from "./answers.ts"
 import { keyedHash } from "./argumentsView.ts"
 import { type Call, type Outcome, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
@@ -126,7 +126,7 @@ const pending = (call: Call, request: ApprovalRequest): Steps => {
   const { approvals } = running.kernel
   const decision = Effect.andThen(approvals.decided(request.id), approvals.get(request.id))
   // The caller's point in time stands; a default duration does not run while a human decides.
-  const wait = waitingUntil(call, decision, running.callersDeadline)
+  const wait = Effect.andThen(releaseKey(call, since), waitingUntil(call, decision, running.callersDeadline))
   return after(running.request.park === undefined ? wait : running.request.park(wait), (decided) => {
     if (running.defaultDeadline !== undefined) running.defaultDeadline += call.now() - since
     if (decided === undefined || decided.state === "expired") {
