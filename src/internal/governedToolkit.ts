@@ -7,6 +7,7 @@
  * before any handler. Tools that a provider executes are not among them.
  */
 import * as AiError from "effect/ai/AiError"
+import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
@@ -24,6 +25,7 @@ import type { Pipeline } from "../Pipeline.ts"
 import { messageOf, type Reason, table } from "../ToolError.ts"
 import type { Ended } from "./call.ts"
 import type { CompiledTool } from "./kernel.ts"
+import { capped } from "./result.ts"
 
 /** Marks a handler that `Interlock.guard` has governed, and leads back to the raw one. */
 export const rawHandler: unique symbol = Symbol.for("interlock/rawHandler")
@@ -109,7 +111,7 @@ const makeHandle = (
       })
     const request = { door, tool: name, params, id: toolCallId, onProgress }
     const fiber = yield* inRun(pipeline.run(request)).pipe(
-      Effect.flatMap((ended) => outputOf(pipeline.tools.get(name), name, ended, visible)),
+      Effect.flatMap((ended) => outputOf(pipeline, name, ended, visible)),
       Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),
       Effect.forkChild({ startImmediately: true })
     )
@@ -129,17 +131,26 @@ const makeHandle = (
 
 /** How a call ended, as `LanguageModel` and `McpServer` read it. */
 const outputOf = (
-  tool: CompiledTool | undefined,
+  { defaults, tools }: Pipeline,
   name: string,
   ended: Ended,
   visible: Effect.Effect<ReadonlySet<string>>
 ): Effect.Effect<Output, unknown> => {
   const { reason } = ended
+  const tool = tools.get(name)
   if ("encoded" in ended || reason === undefined) {
     const result = ended.value as never
     const output = { result, encodedResult: ended.encoded, isFailure: false, preliminary: false }
     const toModelOutput = tool?.facts.tool.toModelOutput
-    if (toModelOutput === undefined) return Exit.succeed(output)
+    if (toModelOutput === undefined) {
+      const shown = capped(ended.encoded, defaults.resultBytes)
+      // The value stays what its schema says; a model is shown as much of it as `execute` would give.
+      return Exit.succeed(
+        shown.truncated === true
+          ? { ...output, modelOutput: [Prompt.makePart("text", { text: `${shown.value} [truncated]` })] }
+          : output
+      )
+    }
     return Effect.catchCause(
       Effect.sync(() => ({ ...output, modelOutput: toModelOutput(ended.value) })),
       // The call has succeeded; that a model can't be shown its result must not end the generation.

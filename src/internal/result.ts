@@ -53,7 +53,8 @@ const failed = (
   return { error: toError(ended, { ...reason, failure }), ...cut }
 }
 
-const capped = (value: unknown, maxBytes: number): Pick<ToolResult, "value" | "truncated"> => {
+/** A value, or the beginning of its JSON text where it is larger than `maxBytes` or deeper than can be written. */
+export const capped = (value: unknown, maxBytes: number): Pick<ToolResult, "value" | "truncated"> => {
   // The common result is measured without being written.
   if (ArgumentLimits.inspect(value, { ...unlimited, bytes: maxBytes })._tag === "Ok") return { value }
   let whole = true
