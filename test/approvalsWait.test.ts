@@ -470,15 +470,38 @@ describe("a wait is ended", () => {
 
   it.effect("by the interruption of its batch, which ends after all of them", () =>
     Effect.gen(function* () {
+      // A log that takes its time: no call has ended before it is written down.
+      const slowly = Layer.effect(
+        AuditLog.AuditLog,
+        Effect.map(AuditLog.AuditLog, (log): AuditLog.AuditLog["Service"] => ({
+          ...log,
+          outcome: (record, encoded, now) => Effect.delay(log.outcome(record, encoded, now), "1 second")
+        }))
+      ).pipe(Layer.provide(AuditLog.layerMemory()))
+      // And a store that has to finish what it does.
+      const busily = Layer.effect(
+        Approvals.Approvals,
+        Effect.map(Approvals.Approvals, (approvals): Approvals.Approvals["Service"] => ({
+          ...approvals,
+          decided: (id) => Effect.ensuring(approvals.decided(id), Effect.sleep("1 second"))
+        }))
+      ).pipe(Layer.provide(Approvals.layerMemory()))
       for (const concurrency of [1, 2, 5]) {
-        const { batch, records, services, tools } = yield* opened()
-        const fiber = yield* batch([{}, { tool: "slow" }, {}, { tool: "look" }, {}], { concurrency })
-        yield* Fiber.interrupt(fiber)
+        const { batch, records, services, tools } = yield* opened({ approvals: busily, audit: slowly })
+        const fiber = yield* batch([{}, { tool: "slow" }, {}, {}], { concurrency })
+        const interrupting = yield* started(Fiber.interrupt(fiber))
+        assert.isFalse(ended(interrupting))
+        yield* pass("1 second")
+        assert.isFalse(ended(interrupting))
+        assert.lengthOf(records, 0)
+        yield* pass("1 second")
+        yield* Fiber.join(interrupting)
         assert.deepStrictEqual(yield* held(services), nothingHeld)
-        assert.strictEqual(
-          records.filter(({ status }) => status === "cancelled").length,
-          records.length - tools.runs("look").length
+        assert.deepStrictEqual(
+          records.map(({ status }) => status),
+          Array.from({ length: 4 }, () => "cancelled")
         )
+        tools.assertRan("slow", 0)
       }
     })
   )
