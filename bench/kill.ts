@@ -198,7 +198,9 @@ for (let kill = 1; kill <= kills; kill++) {
 
   const entered = new Set(effects)
   const violate = (what: string, calls: ReadonlyArray<string>) => {
-    if (calls.length > 0) violations.push(`kill ${kill}: ${what}: ${calls.join(", ")}`)
+    if (calls.length === 0) return
+    const more = calls.length > 5 ? ` and ${calls.length - 5} more` : ""
+    violations.push(`kill ${kill}: ${what}: ${calls.slice(0, 5).join(", ")}${more}`)
   }
   violate(
     "effect without intent",

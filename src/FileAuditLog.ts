@@ -5,7 +5,8 @@
  * A directory has one process at a time. It is locked by a file that names the
  * process; one that was killed does not lock out the next, and a second one that
  * lives is refused. In another container or on another machine that is decided by
- * whether the lock is touched, which takes five seconds.
+ * whether the lock is touched, which takes five seconds. The files are made for
+ * POSIX: some are renamed and removed while they are open.
  *
  * Whatever waits while a write is under way is written next, in one write and
  * one `fsync`. What each `fsync` may lose of what was acknowledged:

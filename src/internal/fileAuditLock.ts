@@ -64,6 +64,13 @@ export const acquire: (
   yield* Effect.acquireRelease(disk.write(name, encoder.encode(JSON.stringify(own))), () =>
     Effect.ignore(disk.remove(name))
   )
+  // Also while it waits to see whether others live: whoever comes then must see that this one does.
+  yield* Clock.currentTimeMillis.pipe(
+    Effect.flatMap((now) => disk.touch(name, now)),
+    Effect.ignore,
+    Effect.repeat(Schedule.spaced(beat)),
+    Effect.forkScoped
+  )
   const others = (yield* disk.names).filter((other) => other.endsWith(suffix) && other !== name)
   const judged = yield* Effect.forEach(
     others,
@@ -86,12 +93,6 @@ export const acquire: (
     }
     yield* disk.remove(found.other)
   }
-  yield* Clock.currentTimeMillis.pipe(
-    Effect.flatMap((now) => disk.touch(name, now)),
-    Effect.ignore,
-    Effect.repeat(Schedule.spaced(beat)),
-    Effect.forkScoped
-  )
   return { held: disk.has(name) }
 })
 
