@@ -8,19 +8,25 @@ import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import {
   ToolAnnotations as Annotate,
+  Approvals,
+  AuditLog,
+  Budget,
   Bulkhead,
   CallRecord,
   CircuitBreaker,
   Health,
   History,
   type Interlock,
+  KillSwitch,
   Principal
 } from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
@@ -52,11 +58,15 @@ const toolkitOf = (failureMode: FailureMode) => {
       Annotate.Capabilities,
       ["read_data"]
     ),
-    Tool.make("delete_record", { parameters: target, success: Schema.String, failureMode }),
+    Tool.make("delete_record", { parameters: target, success: Schema.String, failureMode }).annotate(
+      Tool.Destructive,
+      true
+    ),
     Tool.make("github__delete_repo", { parameters: target, success: Schema.String, failureMode }),
     Tool.make("slow", { parameters: target, success: Schema.String, failureMode })
       .annotate(Tool.Readonly, true)
-      .annotate(Annotate.Retries, 0),
+      .annotate(Annotate.Retries, 0)
+      .annotate(Annotate.Cost, 10),
     Tool.make("flaky", { parameters: target, success: Schema.String, failure: Busy, failureMode })
       .annotate(Tool.Idempotent, true)
       .annotate(Annotate.Classify, (error) =>
@@ -134,6 +144,23 @@ const inTime = <A>(effect: Effect.Effect<A, never, Scope.Scope>, steps: number, 
   })
 
 // --- The laws --------------------------------------------------------------
+
+/** An audit log on a disk that does not answer. */
+const failed = Exit.fail(AuditLog.storeError("The disk does not answer.", undefined))
+const unwritable = Layer.effect(
+  AuditLog.AuditLog,
+  AuditLog.make({
+    append: () => failed,
+    head: failed,
+    last: failed,
+    read: () => Stream.fromEffect(failed),
+    replace: () => failed,
+    get: () => failed,
+    put: () => failed,
+    remove: () => failed,
+    names: () => failed
+  })
+)
 
 const decodesFirst = "Effect decodes the arguments before the guard is asked"
 
@@ -360,8 +387,8 @@ export const laws: ReadonlyArray<Law> = [
       ({ call, tools }) =>
         Effect.gen(function* () {
           yield* call("read_file", { target: "x" })
-          yield* call("read_file", { target: "x" })
-          const seen = yield* call("read_file", { target: "x" })
+          yield* call("read_file", { target: "y" })
+          const seen = yield* call("read_file", { target: "z" })
           tools.assertRan("read_file", 2)
           return seen.code === "CIRCUIT_OPEN" && seen.text.includes("2 consecutive failures")
         }),
@@ -437,6 +464,23 @@ export const laws: ReadonlyArray<Law> = [
     )
   },
   {
+    id: "7",
+    title: "Money is put aside before it is spent: what runs at once is never worth more than the budget",
+    except: {},
+    holds: scene({ budget: [{ max: 25 }] }, ({ call, services, tools }) =>
+      Effect.gen(function* () {
+        const calls = Array.from({ length: 5 }, () => call("slow", { target: "x" }))
+        const seen = yield* inTime(Effect.all(calls, { concurrency: "unbounded" }), 2, "20 seconds")
+        tools.assertRan("slow", 2)
+        const standing = yield* Effect.orDie(Context.get(services, Budget.Budget).standing)
+        return (
+          seen.filter(({ code }) => code === "BUDGET_EXCEEDED").length === 3 &&
+          standing.every(({ reserved, settled }) => reserved === 0 && settled === 20)
+        )
+      })
+    )
+  },
+  {
     id: "8",
     title: "No argument's value is in any record, and no secret of a tool's error is shown",
     except: {},
@@ -492,6 +536,65 @@ export const laws: ReadonlyArray<Law> = [
         )
         tools.assertRan("read_file", 1)
         return asAda.succeeded && forbidden(asNobody)
+      })
+    )
+  },
+  {
+    id: "13",
+    title: "What a human has granted runs once: the same call made again asks again",
+    except: { mcp: "a client of MCP cannot make the same call again: each call has an id of its own" },
+    holds: scene({ policy: { requireConfirmation: ["delete_*"] } }, ({ call, services, tools }) =>
+      Effect.gen(function* () {
+        const approvals = Context.get(services, Approvals.Approvals)
+        const again = call("delete_record", { target: "x" }, "c1")
+        const first = yield* again
+        for (const { id } of yield* Effect.orDie(approvals.list({ state: "pending" }))) {
+          yield* Effect.orDie(approvals.grant(id))
+        }
+        const second = yield* again
+        const third = yield* again
+        tools.assertRan("delete_record", 1)
+        return (
+          first.code === "PENDING_CONFIRMATION" && second.succeeded && third.code === "PENDING_CONFIRMATION"
+        )
+      })
+    )
+  },
+  {
+    id: "14",
+    title: "What an operator has stopped is killed, with the reason, until it is lifted",
+    except: {},
+    holds: scene({}, ({ call, services, tools }) =>
+      Effect.gen(function* () {
+        const { lift, stop } = Context.get(services, KillSwitch.KillSwitch)
+        const target = { scope: "tool", tool: "delete_*" } as const
+        const { id } = yield* Effect.orDie(stop(target, { by: "eve", why: "a leak" }))
+        const stopped = yield* call("delete_record", { target: "x" })
+        const other = yield* call("read_file", { target: "x" })
+        tools.assertRan("delete_record", 0)
+        yield* Effect.orDie(lift(id, { by: "eve", why: "mended" }))
+        const lifted = yield* call("delete_record", { target: "x" })
+        tools.assertRan("delete_record", 1)
+        return (
+          stopped.code === "KILLED" && stopped.text.includes("a leak") && other.succeeded && lifted.succeeded
+        )
+      })
+    )
+  },
+  {
+    id: "15",
+    title: "What cannot be written down reaches no destructive handler",
+    except: {},
+    holds: scene({ audit: unwritable }, ({ call, ended, tools }) =>
+      Effect.gen(function* () {
+        const destructive = yield* call("delete_record", { target: "x" })
+        const harmless = yield* call("read_file", { target: "x" })
+        tools.assertRan("delete_record", 0)
+        return (
+          destructive.code === "UNAVAILABLE" &&
+          harmless.succeeded &&
+          ended.map(({ status }) => status).join() === "unavailable,success"
+        )
       })
     )
   }
