@@ -179,7 +179,10 @@ export class Budget extends Context.Service<
       spending: Spending,
       now: number
     ) => Effect.Effect<Reservation | BudgetExceeded, Unavailable>
-    /** What the attempt has really cost; a reservation that has expired meanwhile is counted all the same. Idempotent. */
+    /**
+     * What the attempt has really cost; a reservation that has expired meanwhile is counted all the same. Idempotent, so
+     * that it can be repeated where it was not answered.
+     */
     readonly settle: (
       reservation: Reservation,
       actual: Amounts,

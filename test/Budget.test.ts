@@ -95,6 +95,8 @@ describe("Budget in process", () => {
         const of = (id: string) => by("ann", { run: Run.make({ id, budget: { usd: 10 } }) })
         const held = (yield* ask(of("held"))) as Reservation
         for (const id of ["a", "b", "a", "c", "d"]) assert.strictEqual(yield* spend(of(id)), "spent")
+        yield* (yield* Budget).refund((yield* ask(of("held"))) as Reservation, 0)
+        assert.strictEqual(yield* ask({ ...of("held"), amounts: { usd: 6 } }), "run budget")
         yield* (yield* Budget).settle(held, { usd: 2 }, 0)
         assert.deepStrictEqual(yield* keys, ["c 5", "d 5", "held 2"])
       }).pipe(Effect.provide(layerMemory([], { maxKeys: 3 })))

@@ -258,12 +258,18 @@ export const suite = (
         }).pipe(Effect.provide(layerOf([{ name: "all", max: 100 }])))
     )
 
-    it.effect("forgets an expired reservation that is refunded", () =>
+    it.effect("forgets an expired reservation that is refunded, noticed or not", () =>
       Effect.gen(function* () {
-        const dead = yield* reserve({ usd: 60 }, { expiresAt: 1000 })
+        const noticed = yield* reserve({ usd: 20 }, { expiresAt: 1000 })
+        const dead = yield* reserve({ usd: 60 }, { expiresAt: 3000 })
         yield* TestClock.setTime(2000)
+        assert.deepStrictEqual(yield* standing, { all: [0, 60, 0] })
+        yield* refund(noticed)
+        assert.deepStrictEqual(yield* standing, { all: [0, 60, 0] })
+        yield* TestClock.setTime(4000)
         yield* refund(dead)
         yield* settle(dead, { usd: 40 })
+        yield* settle(noticed, { usd: 40 })
         assert.deepStrictEqual(yield* standing, { all: [0, 0, 0] })
       }).pipe(Effect.provide(layerOf([{ name: "all", max: 100 }])))
     )

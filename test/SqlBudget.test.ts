@@ -218,6 +218,20 @@ describe("SqlBudget", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("gives back what has expired once, whoever notices", () =>
+    Effect.gen(function* () {
+      const filename = newFile()
+      const limits: ReadonlyArray<Limit> = [{ name: "all", max: 10_000 }]
+      const one = yield* open(filename, limits)
+      const two = yield* open(filename, limits)
+      for (let i = 0; i < 200; i++) yield* reserved(one.budget.reserve(spending(), 0))
+      yield* TestClock.setTime(1001)
+      yield* Effect.all([one.budget.standing, two.budget.standing], { concurrency: 2 })
+      const [row] = yield* one.budget.standing
+      assert.strictEqual(row?.reserved, 0)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("holds nothing of an attempt that is interrupted while it reserves", () =>
     Effect.gen(function* () {
       const filename = newFile()

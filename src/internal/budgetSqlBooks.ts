@@ -43,12 +43,6 @@ interface Row {
   readonly alerted: number | bigint
 }
 
-/** What is done in one transaction, and what is told when it is committed. */
-interface Work {
-  readonly now: number
-  readonly alerts: Array<Alert>
-}
-
 export class SqlBooks {
   readonly #sql: SqlClient
   readonly #limits: Limits.Limits
@@ -88,12 +82,12 @@ export class SqlBooks {
     claims: ReadonlyArray<Limits.Claim>,
     now: number
   ): Effect.Effect<Reservation | BudgetExceeded, SqlError> {
-    const reserving = this.#transaction(now, (work) =>
+    const reserving = this.#transaction(
       Effect.gen({ self: this }, function* () {
         const parts: Array<Part> = []
         const exceeded: Array<Limits.Exceeded> = []
-        for (const claim of claims.toSorted(byPlace)) {
-          const taken = yield* this.#take(claim, work)
+        for (const claim of inOrder(claims)) {
+          const taken = yield* this.#take(claim, now)
           if ("claim" in taken) exceeded.push(taken)
           else parts.push({ ...placeOf(claim), startsAt: taken.startsAt, amount: claim.amount })
         }
@@ -106,7 +100,7 @@ export class SqlBooks {
     )
     return Effect.catch(Effect.andThen(this.#expire(now), reserving), (error) => {
       if (isSqlError(error)) return Effect.fail(error)
-      const exceeded = error.toSorted((a, b) => a.claim.limit.index - b.claim.limit.index)
+      const exceeded = error.toSorted((a, b) => claims.indexOf(a.claim) - claims.indexOf(b.claim))
       return Effect.succeed(Limits.refusal(exceeded, now) as BudgetExceeded)
     })
   }
@@ -120,32 +114,32 @@ export class SqlBooks {
   ): Effect.Effect<void, SqlError> {
     const unreserved = unforeseen(spending.amounts, actual)
     const claims = unreserved === undefined ? [] : this.#limits.claims(spending, unreserved)
-    const settling = this.#transaction(now, (work) =>
+    const settling = this.#transaction(
       Effect.gen({ self: this }, function* () {
         const held = yield* this.#delete(id)
         if (held === undefined) return
-        for (const part of held.parts) {
-          const cost = amountOf(actual, part.unit)
-          yield* this.#count(
-            part,
-            cost,
-            held.expired ? 0 : part.amount,
-            cost - (held.expired ? 0 : part.amount),
-            work
-          )
-        }
-        for (const claim of claims.toSorted(byPlace)) {
-          const book = yield* this.#open(claim, work.now)
-          yield* this.#count(book, claim.amount, 0, claim.amount, work)
-        }
+        const counting = [
+          ...held.parts.map((part) => {
+            const cost = amountOf(actual, part.unit)
+            const bound = held.expired ? 0 : part.amount
+            return { place: part, count: this.#count(part, cost, bound, cost - bound, now) }
+          }),
+          ...claims.map((claim) => ({
+            place: placeOf(claim),
+            count: Effect.flatMap(this.#open(claim, now), (book) =>
+              this.#count(book, claim.amount, 0, claim.amount, now)
+            )
+          }))
+        ]
+        for (const { count } of counting.toSorted((a, b) => byPlace(a.place, b.place))) yield* count
         yield* record(held.reservedAt)
       })
     )
     return Effect.andThen(this.#expire(now), settling)
   }
 
-  refund(id: string, now: number): Effect.Effect<void, SqlError> {
-    return this.#transaction(now, () =>
+  refund(id: string): Effect.Effect<void, SqlError> {
+    return this.#transaction(
       Effect.gen({ self: this }, function* () {
         const held = yield* this.#delete(id)
         if (held !== undefined && !held.expired) yield* this.#release(held.parts)
@@ -159,10 +153,10 @@ export class SqlBooks {
     record: Effect.Effect<void, SqlError>
   ): Effect.Effect<void, SqlError> {
     const sql = this.#sql
-    return this.#transaction(now, () =>
+    return this.#transaction(
       Effect.andThen(
         Effect.forEach(
-          claims.toSorted(byPlace),
+          inOrder(claims),
           (claim) => sql`UPDATE interlock_budget_books
             SET settled = CASE WHEN settled > ${claim.amount} THEN settled - ${claim.amount} ELSE 0 END
             WHERE ${this.#at(placeOf(claim))} AND ${this.#current(now)}`
@@ -207,10 +201,10 @@ export class SqlBooks {
   }
 
   /** Puts an amount aside if it fits. */
-  #take(claim: Limits.Claim, work: Work): Effect.Effect<Book | Limits.Exceeded, SqlError> {
+  #take(claim: Limits.Claim, now: number): Effect.Effect<Book | Limits.Exceeded, SqlError> {
     const { amount, limit, max } = claim
     const place = placeOf(claim)
-    const kept = keptUntil(claim, work.now)
+    const kept = keptUntil(claim, now)
     return Effect.gen({ self: this }, function* () {
       // Another process may make or take room between two statements; then what was seen is seen anew.
       for (;;) {
@@ -218,21 +212,21 @@ export class SqlBooks {
           yield* this.#sql<Row>`UPDATE interlock_budget_books
             SET reserved = reserved + ${amount}, max = ${max},
               kept = CASE WHEN kept < ${kept} AND kept < ends THEN ${kept} ELSE kept END
-            WHERE ${this.#at(place)} AND ${this.#current(work.now)}
+            WHERE ${this.#at(place)} AND ${this.#current(now)}
               AND settled + reserved + ${amount} <= ${limit.hard ? max : Number.MAX_SAFE_INTEGER}
             RETURNING *`
         )
         if (taken !== undefined) {
-          yield* this.#alert(taken, work)
+          yield* this.#alert(taken, now)
           return taken
         }
         const seen = yield* this.#find(place)
-        if (seen !== undefined && Windows.isCurrent(seen, work.now)) {
+        if (seen !== undefined && Windows.isCurrent(seen, now)) {
           if (!Limits.fits(claim, seen.settled + seen.reserved)) return { claim, endsAt: seen.endsAt }
         } else {
-          const { endsAt } = limit.windows(work.now)
+          const { endsAt } = limit.windows(now)
           if (!Limits.fits(claim, 0)) return { claim, endsAt }
-          yield* this.#begin(claim, seen, work.now)
+          yield* this.#begin(claim, seen, now)
         }
       }
     })
@@ -268,7 +262,7 @@ export class SqlBooks {
     cost: number,
     released: number,
     above: number,
-    work: Work
+    now: number
   ): Effect.Effect<void, SqlError> {
     const over = Math.max(0, above)
     const most = Number.MAX_SAFE_INTEGER
@@ -280,18 +274,21 @@ export class SqlBooks {
       RETURNING *`
     return Effect.flatMap(rows, (rows) => {
       const book = first(rows)
-      return book === undefined ? Effect.void : this.#alert(book, work)
+      return book === undefined ? Effect.void : this.#alert(book, now)
     })
   }
 
-  #alert(book: Book, { alerts, now }: Work): Effect.Effect<void, SqlError> {
+  #alert(book: Book, now: number): Effect.Effect<void, SqlError> {
     const used = book.settled + book.reserved
     const crossed = now < book.endsAt ? Limits.crossed(used, book.max, book.alerted) : []
     if (crossed.length === 0) return Effect.void
     const { key, max, name, unit } = book
-    for (const at of crossed) alerts.push({ limit: name, key, unit, at, max, used, time: now })
-    return Effect.asVoid(
-      this.#sql`UPDATE interlock_budget_books SET alerted = ${crossed.at(-1)} WHERE ${this.#at(book)}`
+    const tell = Effect.sync(() => {
+      for (const at of crossed) this.#onAlert({ limit: name, key, unit, at, max, used, time: now })
+    })
+    return Effect.andThen(
+      this.#sql`UPDATE interlock_budget_books SET alerted = ${crossed.at(-1)} WHERE ${this.#at(book)}`,
+      this.#sql.afterCommit(tell)
     )
   }
 
@@ -325,7 +322,7 @@ export class SqlBooks {
     const expired = sql<{ id: string }>`
       SELECT id FROM interlock_budget_reservations WHERE expired = 0 AND expires < ${now}`
     const giveBack = ({ id }: { readonly id: string }) =>
-      this.#transaction(now, () =>
+      this.#transaction(
         Effect.flatMap(
           sql<{ parts: string }>`UPDATE interlock_budget_reservations SET expired = 1
             WHERE id = ${id} AND expired = 0 RETURNING parts`,
@@ -337,15 +334,11 @@ export class SqlBooks {
     )
   }
 
-  #transaction<A, E>(now: number, run: (work: Work) => Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> {
-    return Effect.suspend(() => {
-      const alerts: Array<Alert> = []
-      return this.#sql.withTransaction(run({ now, alerts })).pipe(
-        Effect.tap(() => Effect.sync(() => alerts.forEach(this.#onAlert))),
-        // A rollback that fails is a defect of the client, and a database that does not answer here.
-        Effect.catchDefect((defect) => (isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)))
-      )
-    })
+  #transaction<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> {
+    // A rollback that fails is a defect of the client, and a database that does not answer here.
+    return Effect.catchDefect(this.#sql.withTransaction(effect), (defect) =>
+      isSqlError(defect) ? Effect.fail(defect) : Effect.die(defect)
+    )
   }
 }
 
@@ -368,9 +361,14 @@ const timeOf = (time: number): number => Math.max(0, Math.min(Windows.never, Mat
 
 const placeOf = ({ key, limit, unit }: Limits.Claim): Place => ({ name: limit.name, unit, key })
 
-/** The order in which rows are written everywhere. */
-const byPlace = (a: Limits.Claim, b: Limits.Claim): number =>
-  a.limit.index - b.limit.index || (a.unit < b.unit ? -1 : 1)
+/** The order in which rows are written everywhere, whatever limits a process has. */
+const byPlace = (a: Place, b: Place): number =>
+  a.name === b.name ? compare(a.unit, b.unit) : compare(a.name, b.name)
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+
+const inOrder = (claims: ReadonlyArray<Limits.Claim>): ReadonlyArray<Limits.Claim> =>
+  claims.toSorted((a, b) => byPlace(placeOf(a), placeOf(b)))
 
 const partsOf = (json: string): ReadonlyArray<Part> => JSON.parse(json)
 

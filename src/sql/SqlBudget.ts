@@ -90,7 +90,7 @@ export const make = (
           const id = newId()
           return Effect.onInterrupt(
             Effect.andThen(purge(now), books.reserve(id, spending, claims, now)),
-            () => Effect.ignore(answering(books.refund(id, now)))
+            () => Effect.ignore(answering(books.refund(id)))
           )
         }),
       settle: (reservation, actual, now) =>
@@ -100,7 +100,7 @@ export const make = (
             ledger.settled(reservation.spending, actual, at)
           )
         }),
-      refund: (reservation, now) => answering(books.refund(reservation.id, now)),
+      refund: (reservation) => answering(books.refund(reservation.id)),
       credit: (spender, amounts, why) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
           attempt(() =>
@@ -119,6 +119,7 @@ export const make = (
   })
 }
 
+/** A budget in the database of the client; throws and creates as `make` does. */
 export const layer = (
   limits: ReadonlyArray<Limit> = [],
   options: Options = {}
