@@ -28,6 +28,7 @@ import type { Ended } from "./internal/call.ts"
 import { denyWins } from "./internal/denyWins.ts"
 import { executionFailure, handlersOf, rawHandler } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
+import * as Raw from "./internal/raw.ts"
 import * as Keyring from "./Keyring.ts"
 import * as KillSwitch from "./KillSwitch.ts"
 import * as LoopDetector from "./LoopDetector.ts"
@@ -196,7 +197,7 @@ export const guard = <T extends Tools>(
             pipeline.run({
               door: "guard",
               tool: facts.name,
-              params,
+              params: Raw.of(params),
               decoded: true,
               id: context.toolCallId,
               onProgress: (_, value) => context.preliminary(value as never)

@@ -39,6 +39,7 @@ import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from
 import { askInConversation } from "./internal/confirmation.ts"
 import { encodeParams } from "./internal/encodeParams.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
+import * as Raw from "./internal/raw.ts"
 import { firstWithFallback, lastCharged, stages } from "./internal/stages.ts"
 import { refuse, type Step, toEffect } from "./internal/step.ts"
 import { classOf, messageOf, type Reason, table } from "./ToolError.ts"
@@ -258,11 +259,10 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
 
 const view = (call: Call, tool: CompiledTool): void => {
   const { request, rules } = call.running
-  const inspection = ArgumentLimits.inspect(request.params, rules?.limits ?? ArgumentLimits.defaults)
+  const params = Raw.read(request.params)
+  const inspection = ArgumentLimits.inspect(params, rules?.limits ?? ArgumentLimits.defaults)
   call.arguments =
-    inspection._tag === "Ok"
-      ? ArgumentsView.of(tool.viewer, request.params)
-      : ArgumentsView.refused(inspection.limit)
+    inspection._tag === "Ok" ? ArgumentsView.of(tool.viewer, params) : ArgumentsView.refused(inspection.limit)
 }
 
 /** What an untrusted result says that it should not is marked, and never changed. */
@@ -289,7 +289,7 @@ const remember = (call: Call, outcome: Outcome): void => {
   if (call.attempts === 0 && reason?._tag !== "InvalidParams") return
   kernel.loops.ended(
     run,
-    { tool: tool.facts.name, facts: tool.facts, params: raw },
+    { tool: tool.facts.name, facts: tool.facts, params: Raw.read(raw) },
     { ...(call.code === undefined ? {} : { code: call.code }), encoded: output }
   )
 }
@@ -342,7 +342,8 @@ const orFallback = Effect.fnUntraced(function* (
         {
           door: call.door,
           tool: fallback.tool,
-          params: fallback.params === undefined ? call.running.raw : fallback.params(params),
+          params:
+            fallback.params === undefined ? call.running.raw : Raw.of(fallback.params(Raw.read(params))),
           deadline: call.deadline,
           metadata: request.metadata,
           parent: { callId: call.callId, tools }
@@ -448,7 +449,7 @@ const asks = Effect.fnUntraced(function* (
     tool: tool.facts.name,
     id: context.toolCallId,
     // Effect decodes less strictly, and does not look into arguments that only a raw JSON Schema describes.
-    ...(raw === undefined ? { params: decoded, decoded: true } : { params: raw }),
+    ...(raw === undefined ? { params: Raw.of(decoded), decoded: true } : { params: Raw.of(raw) }),
     messages: context.messages
   })
   return evaluation.stopsAt === "confirmation" &&

@@ -22,6 +22,7 @@ import * as ApprovalToken from "./internal/approvalToken.ts"
 import type { Ended, Request } from "./internal/call.ts"
 import { governedToolkit, handlersOf } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
+import * as Raw from "./internal/raw.ts"
 import { requestOf } from "./internal/request.ts"
 import { toError, toResult } from "./internal/result.ts"
 import { Keyring } from "./Keyring.ts"
@@ -167,15 +168,15 @@ export const make = <T extends Tools>(
           const read = ApprovalToken.read(keyring, approval)
           if ("why" in read) {
             const refused = { _tag: "ApprovalInvalid", why: read.why } as const
-            return result({ door: "execute", tool: "", params: undefined, refused })
+            return result({ door: "execute", tool: "", params: Raw.nothing, refused })
           }
           const { callId: id, id: request, tool } = read.claims
           const call = { door: "execute", tool, id, approval } as const
           return Effect.matchEffect(approvals.open(request), {
-            onSuccess: ({ argumentsJson }) => result({ ...call, params: JSON.parse(argumentsJson) }),
+            onSuccess: ({ argumentsJson }) => result({ ...call, params: Raw.of(JSON.parse(argumentsJson)) }),
             onFailure: (failure) =>
               Effect.flatMap(whyNot(approvals, request, failure), (refused) =>
-                result({ ...call, params: undefined, refused })
+                result({ ...call, params: Raw.nothing, refused })
               )
           })
         }),
@@ -195,7 +196,7 @@ export const make = <T extends Tools>(
           result({
             door: "execute",
             tool: tool ?? replaced.tool,
-            params,
+            params: Raw.of(params),
             requireConfirmation: true,
             replaces: { request, editor: editor.id }
           }),
@@ -270,7 +271,7 @@ const whyByState = {
 const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {}): Request => ({
   door: "run",
   tool,
-  params,
+  params: Raw.of(params),
   id: overrides.id,
   timeout: millis(overrides.timeout),
   retries: overrides.retries,

@@ -8,6 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { ToolAnnotations as Annotate, Batch, Graph, ToolExecutor } from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
 import * as fc from "fast-check"
+import * as Raw from "../src/internal/raw.ts"
 import { type Node, runNodes } from "../src/internal/schedule.ts"
 import { whileTimePasses, workers } from "./support/workers.ts"
 
@@ -487,7 +488,7 @@ describe("a graph of thousands of nodes", () => {
             const edges = shape(size)
             const nodes = edges.map(
               (on, n): Node => ({
-                request: { door: "batch", tool: "work", params: { n } },
+                request: { door: "batch", tool: "work", params: Raw.of({ n }) },
                 critical: undefined,
                 dependsOn: counted(on),
                 resolve: undefined

@@ -1,7 +1,7 @@
 /** Whatever leaves the process, or is shown to anyone, is in one list. */
 import { readdirSync, readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
-import { type Primitive, primitives, sinks } from "../src/internal/sinks.ts"
+import { type Primitive, primitives, readers, sinks } from "../src/internal/sinks.ts"
 
 const root = new URL("../src/", import.meta.url)
 
@@ -67,5 +67,14 @@ describe("what leaves", () => {
       assert.deepStrictEqual(used(source), [name as Primitive])
       assert.deepStrictEqual(used(`/** ${source} */\n// ${source}\nconst url = "https://x"`), [])
     }
+  })
+})
+
+describe("what reads raw arguments", () => {
+  it("is listed, and nothing else does", () => {
+    const reading = modules.filter((path) =>
+      /\bRaw\.read\(/.test(withoutComments(readFileSync(new URL(path, root), "utf8")))
+    )
+    assert.deepStrictEqual(reading.sort(), Object.keys(readers).sort())
   })
 })

@@ -10,6 +10,7 @@ import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import type { Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
@@ -24,6 +25,7 @@ import * as Amounts from "./amounts.ts"
 import { Attempt } from "./attempt.ts"
 import { type Call, limitedOf, type Outcome, type Refused, waiting } from "./call.ts"
 import type { CompiledTool } from "./kernel.ts"
+import * as Raw from "./raw.ts"
 import { after, refuse, type Step, type Steps, toEffect } from "./step.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
@@ -137,7 +139,7 @@ const refuseIf = (reason: Reason | undefined): Steps => (reason === undefined ? 
 const spendingOf = (call: Call, tool: CompiledTool): Spending | undefined => {
   const { caller, kernel, params, run } = call.running
   if (tool.cost === undefined) return undefined
-  const bound = tool.cost(params)
+  const bound = tool.cost(Raw.read(params))
   call.running.bound = bound
   if (!kernel.budget.applies(tool.facts) && run?.budget === undefined) return undefined
   return {
@@ -208,10 +210,16 @@ export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> =
   const actual = spent === undefined ? bound : known ? spent : Amounts.most(spent, bound ?? {})
   if (actual === undefined) return Exit.void
   call.cost = Amounts.add(call.cost ?? {}, actual)
-  return reservation === undefined
-    ? Exit.void
-    : reported(kernel.budget.settle(reservation, actual, call.now()))
+  if (reservation === undefined) return Exit.void
+  const now = call.now()
+  const settle = () => kernel.budget.settle(reservation, actual, now)
+  const settled = settle()
+  if (Exit.isExit(settled) && Exit.isSuccess(settled)) return Exit.void
+  // What is not settled expires, and was then spent without being counted: it is worth asking again.
+  return reported(Effect.catch(settled, () => Effect.retry(Effect.suspend(settle), settlings)))
 }
+
+const settlings = Schedule.exponential("50 millis").pipe(Schedule.upTo({ times: 4 }))
 
 /** What cannot be written any more must not change how the call has ended; operators hear of it. */
 export const reported = (written: Effect.Effect<void, Reason>): Effect.Effect<void> =>
@@ -252,7 +260,7 @@ const attempt = (call: Call, tool: CompiledTool): Effect.Effect<AttemptEnd> =>
     const fork = Effect.runForkWith(handlerContext(call, tool, current))
     const context = { toolCallId: call.callId, preliminary: progress(call, tool) }
     // A handler that throws before it returns its Effect is a defect like any other.
-    const child = fork(Effect.suspend(() => tool.handler(params, context)))
+    const child = fork(Effect.suspend(() => tool.handler(Raw.read(params), context)))
     const done = child.pollUnsafe()
     if (done !== undefined) {
       resume(Exit.succeed(endOf(done)))
@@ -316,7 +324,7 @@ const reportDefects = (call: Call, tool: CompiledTool, cause: Cause.Cause<unknow
 const reportCause = (call: Call, { facts }: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { kernel, raw } = call.running
-    const text = Redaction.aboutCall(kernel.redaction, kernel.redaction.forTool(facts), raw)
+    const text = Redaction.aboutCall(kernel.redaction, kernel.redaction.forTool(facts), Raw.read(raw))
     return ErrorReporter.report(Redaction.cause(cause, text))
   })
 

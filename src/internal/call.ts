@@ -33,12 +33,13 @@ import * as Verdict from "../Verdict.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import type { Attempt } from "./attempt.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
+import * as Raw from "./raw.ts"
 
 /** A call as a door hands it in. Times are milliseconds, points in time since the epoch. */
 export interface Request {
   readonly door: Door
   readonly tool: string
-  readonly params: unknown
+  readonly params: Raw.Raw
   readonly id?: string | undefined
   readonly timeout?: number | undefined
   readonly retries?: number | undefined
@@ -174,7 +175,7 @@ export class Call implements CallRecord {
       rules: undefined,
       limited: undefined,
       raw: request.params,
-      params: undefined,
+      params: Raw.nothing,
       verdict: Verdict.allow,
       findings: none,
       copied: none,
@@ -259,9 +260,9 @@ export interface Running {
   rules: ToolRules | undefined
   limited: LimitedCall | undefined
   /** The arguments as they came or, where only decoded ones did, as their schema encodes them. */
-  raw: unknown
+  raw: Raw.Raw
   /** Decoded. */
-  params: unknown
+  params: Raw.Raw
   /** What the policy, the tool, the caller and the run's taint say together: never a denial. */
   verdict: Verdict.Verdict
   findings: ReadonlyArray<Finding>
@@ -302,7 +303,7 @@ export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect
 export const limitedOf = ({ running }: Call, tool: CompiledTool): LimitedCall => ({
   tool: tool.facts,
   principal: running.caller,
-  params: running.request.params,
+  params: Raw.read(running.request.params),
   metadata: running.request.metadata
 })
 

@@ -24,6 +24,7 @@ import { keyedHash } from "./argumentsView.ts"
 import { type Call, type Outcome, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
 import type { CompiledTool } from "./kernel.ts"
+import * as Raw from "./raw.ts"
 import { after, refuse, type Steps } from "./step.ts"
 
 /** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
@@ -180,7 +181,7 @@ const subjectOf = (call: Call, tool: CompiledTool): Subject => {
     tenant: caller.tenant,
     argumentsHash: (keyId) => {
       const key = kernel.keyring.key("arguments", keyId)
-      return key === undefined ? undefined : keyedHash(key, raw)
+      return key === undefined ? undefined : keyedHash(key, Raw.read(raw))
     },
     toolDigest: tool.digest,
     policyDigest: call.policyDigest ?? ""
@@ -203,7 +204,7 @@ const questionOf = (call: Call, tool: CompiledTool): Question => {
     view: call.arguments.view,
     copied,
     findings,
-    argumentsJson: JSON.stringify(raw) ?? "{}",
+    argumentsJson: JSON.stringify(Raw.read(raw)) ?? "{}",
     replaces: request.replaces
   }
 }

@@ -25,6 +25,7 @@ import type { Pipeline } from "../Pipeline.ts"
 import { messageOf, type Reason, table } from "../ToolError.ts"
 import type { Ended } from "./call.ts"
 import type { CompiledTool } from "./kernel.ts"
+import * as Raw from "./raw.ts"
 import { capped } from "./result.ts"
 
 /** Marks a handler that `Interlock.guard` has governed, and leads back to the raw one. */
@@ -109,7 +110,7 @@ const makeHandle = (
           preliminary: true
         })
       })
-    const request = { door, tool: name, params, id: toolCallId, onProgress }
+    const request = { door, tool: name, params: Raw.of(params), id: toolCallId, onProgress }
     const fiber = yield* inRun(pipeline.run(request)).pipe(
       Effect.flatMap((ended) => outputOf(pipeline, name, ended, visible)),
       Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),

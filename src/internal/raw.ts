@@ -5,6 +5,9 @@
  * spreads and every parameter of type `string` refuse. What takes
  * anything (`console.log`, `JSON.stringify`, `Effect.log`) cannot be made to
  * refuse it: there it prints as `<raw>`, and so does everything that holds it.
+ *
+ * A call carries its arguments as such a value from its door to its handler:
+ * who looks into them says `read`, and is in the list of `internal/sinks.ts`.
  */
 import { symbolRedactable } from "effect/Redactable"
 
@@ -19,7 +22,6 @@ class Holder {
 
   constructor(value: unknown) {
     this.#value = value
-    Object.freeze(this)
   }
 
   static read(holder: Holder): unknown {
@@ -53,7 +55,9 @@ class Holder {
 
 export const of = (value: unknown): Raw => new Holder(value) as unknown as Raw
 
-/** The value itself; whoever calls this answers for where it goes. */
+export const nothing: Raw = of(undefined)
+
+/** The value itself: whoever calls this answers for where it goes. */
 export const read = (raw: Raw): unknown => Holder.read(raw as unknown as Holder)
 
 export const isRaw = (value: unknown): value is Raw => Holder.has(value)

@@ -7,6 +7,7 @@ import { ToolCall } from "../ToolCall.ts"
 import type { Issue } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import type { Request } from "./call.ts"
+import * as Raw from "./raw.ts"
 
 // A call from outside is checked as arguments are: what the schema does not know could otherwise loosen a rule.
 const callCodec = Validation.compile(Tool.make("execute", { parameters: ToolCall }))
@@ -22,7 +23,7 @@ export const requestOf = (door: Door, call: unknown): Request => {
     const decoded = callCodec.decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
     if (Exit.isSuccess(decoded)) {
       const known = decoded.value as ToolCall
-      return { params: undefined, ...known, door }
+      return { ...known, params: Raw.of(known.params), door }
     }
     const problems = problemsOf(call)
     return notACall(
@@ -37,7 +38,7 @@ export const requestOf = (door: Door, call: unknown): Request => {
 const notACall = (door: Door, issues: ReadonlyArray<Issue>): Request => ({
   door,
   tool: "",
-  params: undefined,
+  params: Raw.nothing,
   refused: Validation.invalidParams(issues.length > 0 ? issues : [unreadable])
 })
 

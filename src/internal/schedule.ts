@@ -12,6 +12,7 @@ import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
+import * as Raw from "./raw.ts"
 import type { BatchRequest } from "./request.ts"
 import { start, startsPerTurn, withoutRun } from "./startCall.ts"
 
@@ -132,7 +133,7 @@ export const runNodes = (
           request.deadline === undefined
             ? options.deadline
             : Math.min(request.deadline, options.deadline ?? request.deadline)
-        const params = resolved === undefined ? request.params : resolved.params
+        const params = resolved === undefined ? request.params : Raw.of(resolved.params)
         running++
         const fiber = start(pipeline, context, { ...request, params, deadline, park }, (result) => {
           running--

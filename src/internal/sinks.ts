@@ -141,3 +141,14 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("sql/SqlKillSwitch.ts", ["sql"], "names", "stops: who, when, why"),
   sink("internal/sliding.ts", ["publish"], "relay", "whatever is published")
 ]
+
+/** Every module that looks into the raw arguments of a call, and to whom it gives them. */
+export const readers: Readonly<Record<string, string>> = {
+  "Pipeline.ts":
+    "measures and views those of a call that was refused early; to loops, and to a tool's fallback",
+  "internal/call.ts": "to rate limits",
+  "internal/stages.ts":
+    "measures, encodes and views them; to policy, codec, screening, loops, taint and the tool",
+  "internal/confirmation.ts": "hashes them; as JSON to approvals, which seal it",
+  "internal/attempts.ts": "to the handler, the tool's cost, and to what hides them in causes"
+}

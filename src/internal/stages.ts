@@ -20,6 +20,7 @@ import { type Call, limitedOf, waiting } from "./call.ts"
 import { confirm, confirmed, lookAtConfirmation, toolsOwn } from "./confirmation.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
+import * as Raw from "./raw.ts"
 import { after, refuse, type Step, type Steps } from "./step.ts"
 
 export interface Stage {
@@ -155,15 +156,16 @@ const size: Stage = {
     const { request } = call.running
     if (request.decoded !== true) return measured(call, tool, request.params)
     // Where Effect has decoded before, the arguments are encoded again; some schemas cannot.
-    return after(encodeParams(tool, request.params), (encoded) => {
+    return after(encodeParams(tool, Raw.read(request.params)), (encoded) => {
       call.running.params = request.params
-      return measured(call, tool, encoded ?? request.params)
+      return measured(call, tool, encoded === undefined ? request.params : Raw.of(encoded))
     })
   }
 }
 
-const measured = (call: Call, tool: CompiledTool, raw: unknown): Step => {
-  call.running.raw = raw === undefined ? {} : raw
+const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
+  const raw = Raw.read(params)
+  call.running.raw = raw === undefined ? Raw.of({}) : params
   const inspection = ArgumentLimits.inspect(raw, (call.running.rules as ToolRules).limits)
   if (inspection._tag === "Ok") {
     call.arguments = ArgumentsView.of(tool.viewer, raw)
@@ -178,7 +180,7 @@ const measured = (call: Call, tool: CompiledTool, raw: unknown): Step => {
 const policyRaw: Stage = {
   name: "policy_raw",
   needs: "size",
-  enter: (call) => byArguments(call, "policy_raw", call.running.raw)
+  enter: (call) => byArguments(call, "policy_raw", Raw.read(call.running.raw))
 }
 
 const byArguments = (call: Call, stage: StageName, params: unknown): Step => {
@@ -199,9 +201,9 @@ const decode: Stage = {
   enter: (call, tool) => {
     const { running } = call
     if (running.request.decoded === true) return undefined
-    const decoding = Effect.mapError(tool.codec.decode(running.raw), Validation.invalidParams)
+    const decoding = Effect.mapError(tool.codec.decode(Raw.read(running.raw)), Validation.invalidParams)
     return after(waiting(call, decoding), (params) => {
-      running.params = params
+      running.params = Raw.of(params)
       return undefined
     })
   }
@@ -213,12 +215,13 @@ const policyDecoded: Stage = {
   needs: "decode",
   enter: (call, tool) => {
     const { running } = call
-    const denied = byArguments(call, "policy_decoded", running.params)
+    const params = Raw.read(running.params)
+    const denied = byArguments(call, "policy_decoded", params)
     if (denied !== undefined) return denied
     if (running.request.requireConfirmation === true) {
       running.verdict = Verdict.combine(running.verdict, callersWish)
     }
-    const own = toolsOwn(tool, running.params, {
+    const own = toolsOwn(tool, params, {
       toolCallId: call.callId,
       messages: running.request.messages ?? []
     })
@@ -235,7 +238,7 @@ const screening: Stage = {
   name: "screening",
   needs: "decode",
   enter: (call, tool) => {
-    const findings = tool.screening?.params(call.running.raw)
+    const findings = tool.screening?.params(Raw.read(call.running.raw))
     if (findings === undefined || findings.length === 0) return undefined
     call.running.findings = findings
     const refused = findings.filter((finding) => finding.severity === "refuse")
@@ -262,7 +265,7 @@ const loops: Stage = {
   enter: (call, tool) => {
     const { kernel, raw, run } = call.running
     if (run === undefined || run.driver !== "model") return undefined
-    const looped = { tool: tool.facts.name, facts: tool.facts, params: raw }
+    const looped = { tool: tool.facts.name, facts: tool.facts, params: Raw.read(raw) }
     const loop = kernel.loops.check(run, looped)
     if (loop === undefined) return undefined
     kernel.loops.refused(run, looped)
@@ -271,7 +274,7 @@ const loops: Stage = {
   look: (call, tool) => {
     const { kernel, raw, run } = call.running
     if (run === undefined || run.driver !== "model") return undefined
-    const loop = kernel.loops.check(run, { tool: tool.facts.name, facts: tool.facts, params: raw })
+    const loop = kernel.loops.check(run, { tool: tool.facts.name, facts: tool.facts, params: Raw.read(raw) })
     return loop === undefined ? undefined : refuse(loop)
   }
 }
@@ -281,7 +284,7 @@ const taint: Stage = {
   needs: "decode",
   enter: (call, tool) => {
     const { kernel, raw, run } = call.running
-    const tainted = run === undefined ? undefined : kernel.taint.check(run, tool.facts, raw)
+    const tainted = run === undefined ? undefined : kernel.taint.check(run, tool.facts, Raw.read(raw))
     if (tainted === undefined) return undefined
     call.running.copied = tainted.copied
     return ruled(call, "taint", tainted.verdict, undefined)
