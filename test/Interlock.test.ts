@@ -6,16 +6,26 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
 import {
+  Approvals,
+  AuditLog,
+  Budget,
   CircuitBreaker,
   Defaults,
   Health,
   History,
+  Idempotency,
   Interlock,
+  Keyring,
+  KillSwitch,
+  Principal,
   Retry,
+  Run,
   SecurityPolicy,
+  Taint,
   Telemetry,
   ToolExecutor
 } from "effect-interlock"
@@ -28,6 +38,8 @@ const ping = Effect.flatMap(ToolExecutor.make(Kit), (executor) =>
 )
 
 describe("the complete set", () => {
+  const given: Array<string> = []
+
   it.effect("is read by health where the breaker is given as a layer", () =>
     Effect.gen(function* () {
       yield* ping
@@ -102,6 +114,88 @@ describe("the complete set", () => {
           backoff: { base: "5 seconds", jitter: "none" },
           defaults: { retry: { retries: 7 } }
         })
+      )
+    )
+  )
+
+  it.effect("leaves an event of what people do to governance, on behalf of whoever does it", () =>
+    Effect.gen(function* () {
+      const audit = yield* AuditLog.AuditLog
+      const approvals = yield* Approvals.Approvals
+      const executor = yield* ToolExecutor.make(Kit)
+      const ada = Principal.make({ id: "ada", tenant: "acme" })
+      const eve = Principal.make({ id: "eve" })
+      const asked = Effect.fnUntraced(function* (id: string) {
+        yield* Principal.provide(executor.execute({ id, tool: "ping", params: {} }), ada)
+        const [request] = yield* approvals.list({ callId: id })
+        return request?.id ?? assert.fail("nobody was asked")
+      })
+      const request = yield* asked("a")
+      const policy = yield* SecurityPolicy.SecurityPolicy
+      const killSwitch = yield* KillSwitch.KillSwitch
+      const because = { by: "eve", why: "a drill" }
+      const budget = yield* Budget.Budget
+      const taint = yield* Taint.Taint
+      const steps: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown>, Principal.Principal?]> = [
+        ["grant refused", Effect.flip(approvals.grant(request)), eve],
+        ["granted", approvals.grant(request), ada],
+        ["revoked", approvals.revoke(request, "changed my mind"), ada],
+        ["rejected", Effect.flatMap(asked("b"), (id) => approvals.reject(id)), ada],
+        ["replaced", Effect.flatMap(asked("c"), (id) => approvals.replace(id)), ada],
+        ["reject refused", Effect.flip(approvals.reject("ghost")), ada],
+        ["policy set", policy.set({ deny: ["x"] }), eve],
+        ["shadow set", policy.setShadow({ policy: { deny: ["*"] } }), eve],
+        ["stopped", killSwitch.stop({ scope: "all" }, because), eve],
+        [
+          "lifted",
+          Effect.flatMap(killSwitch.stops, ([stop]) => killSwitch.lift(stop?.id ?? "", because)),
+          eve
+        ],
+        ["credited", budget.credit({ principal: ada }, { usd: 1 }, "a refund"), eve],
+        ["declassified", taint.declassify(Run.make({ id: "run" }), because), eve]
+      ]
+      for (const [action, step, by = eve] of steps) {
+        const before = (yield* audit.query({ phase: "event" })).length
+        yield* Principal.provide(step, by)
+        const [event, ...others] = yield* audit.query({ phase: "event" })
+        assert.lengthOf(others, before, action)
+        assert.strictEqual(event?.action, action)
+        assert.deepInclude(event?.personal, { principal: by.id }, action)
+      }
+      assert.isTrue((yield* audit.verify()).ok)
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          dead.layer,
+          Interlock.layer({ policy: { requireConfirmation: ["*"] }, budget: [{ max: 1 }] })
+        )
+      )
+    )
+  )
+
+  it.effect("takes another layer of a concern, and gives it the keyring that it has itself", () =>
+    Effect.gen(function* () {
+      const keyring = yield* Keyring.Keyring
+      assert.strictEqual(keyring.deployment, "shop")
+      assert.deepStrictEqual(given, ["shop"])
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          dead.layer,
+          Interlock.layer({
+            keyring: Keyring.layer({
+              deployment: "shop",
+              active: "a",
+              keys: { a: Redacted.make("a".repeat(40)) }
+            }),
+            idempotency: Layer.unwrap(
+              Effect.map(Keyring.Keyring, ({ deployment }) => {
+                given.push(deployment)
+                return Idempotency.layerMemory()
+              })
+            )
+          })
+        )
       )
     )
   )

@@ -13,11 +13,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import {
+  Approvals,
+  AuditLog,
   Batch,
   CallRecord,
+  type Evaluation,
   Handlers,
   Interlock,
   Permissions,
+  Principal,
   SecurityPolicy,
   type ToolError,
   ToolExecutor,
@@ -61,6 +65,20 @@ describe("the executor's types", () => {
       same<Effect.Success<typeof executed>, ToolResult>()
       same<Effect.Error<typeof executed>, never>()
       same<Effect.Services<typeof executed>, Seats>()
+      const resumed = executor.resume("token")
+      same<Effect.Success<typeof resumed>, ToolResult>()
+      same<Effect.Error<typeof resumed>, never>()
+      same<Effect.Services<typeof resumed>, Seats>()
+      const waited = Approvals.wait(booked)
+      same<typeof waited, typeof booked>()
+      // What runs nothing needs nothing of what handlers need.
+      const evaluated = executor.evaluate({ tool: "any" })
+      same<Effect.Success<typeof evaluated>, Evaluation.Evaluation>()
+      same<Effect.Services<typeof evaluated>, never>()
+      const principal = Principal.anonymous
+      const edited = executor.edit({ request: "id", params: {}, principal })
+      same<Effect.Error<typeof edited>, Approvals.ApprovalError | Approvals.Unavailable>()
+      same<Effect.Services<typeof edited>, never>()
       const batch = Batch.parallel(executor, [{ tool: "any" }])
       same<Effect.Services<typeof batch>, Seats>()
       same<ReturnType<typeof executor.get<"add">>, Kit["add"]>()
@@ -84,6 +102,8 @@ describe("the executor's types", () => {
       executor.run("add", { a: 1, b: 2, c: 3 })
       // @ts-expect-error no such override
       executor.run("add", { a: 1, b: 2 }, { retry: 3 })
+      // @ts-expect-error an edit says on whose behalf the call is made
+      executor.edit({ request: "id", params: {} })
       // @ts-expect-error a call needs the name of its tool
       executor.execute({ params: {} })
       // @ts-expect-error and so does one of a batch
@@ -138,16 +158,43 @@ describe("governance that was forgotten", () => {
     for (const effect of [complete, nothing, noHandlers, incomplete]) assert.isTrue(Effect.isEffect(effect))
   })
 
+  it("is what a layer among the options needs and fails with", () => {
+    const elsewhere = Layer.effect(
+      Approvals.Approvals,
+      Effect.flatMap(Seats, () => Effect.fail(new Full({ seats: 0 })))
+    )
+    never(() => {
+      const given = Interlock.layer({ approvals: elsewhere, policy: { deny: ["*"] } })
+      same<Layer.Error<typeof given>, Full>()
+      same<Layer.Services<typeof given>, Seats>()
+      // The keyring and redaction are the set's own.
+      const own = Interlock.layer({ approvals: Approvals.layerMemory(), audit: AuditLog.layerMemory() })
+      same<Layer.Services<typeof own>, never>()
+      same<Layer.Error<typeof own>, never>()
+      same<Layer.Success<typeof own>, Interlock.Services>()
+    })
+  })
+
   it("is named in the last line of the compiler's error, whichever service it is", () => {
     const services: ReadonlyArray<string> = [
       "Approvals",
+      "AuditLog",
+      "Budget",
       "Bulkhead",
       "CallRecord.CallRecorder",
       "CircuitBreaker",
       "Health",
+      "Idempotency",
+      "Keyring",
+      "KillSwitch",
+      "LoopDetector",
       "Permissions",
       "RateLimits",
+      "Redaction",
+      "ResultCache",
+      "Screening",
       "SecurityPolicy",
+      "Taint",
       "Telemetry"
     ]
     const programs = services.map((service) => {
