@@ -63,7 +63,7 @@ import type { AuditStore, ReadRange, StoredLine } from "./internal/auditStore.ts
 import type { Verification } from "./internal/auditVerification.ts"
 import { makeWriter } from "./internal/auditWriter.ts"
 import { Keyring } from "./Keyring.ts"
-import { Redaction } from "./Redaction.ts"
+import { Redaction, type View } from "./Redaction.ts"
 import type { Amounts } from "./ToolAnnotations.ts"
 import type { Reason, Status } from "./ToolError.ts"
 
@@ -165,7 +165,13 @@ export class AuditLog extends Context.Service<
     /** What is about to happen: durable when this returns, to the degree the log promises. */
     readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
     /** How a call has ended, with an intent or without; durable when this returns, to the degree the log promises. */
-    readonly outcome: (record: CallRecord, encoded: unknown, now: number) => Effect.Effect<void, Unavailable>
+    readonly outcome: (
+      record: CallRecord,
+      encoded: unknown,
+      now: number,
+      /** How the tool's results are shown; without it, by what is detected alone. */
+      redact?: (encoded: unknown) => View
+    ) => Effect.Effect<void, Unavailable>
     readonly append: (event: Event) => Effect.Effect<void, Unavailable>
     /** What becomes of a call whose intent cannot be written, by whether its tool says that it is destructive. */
     readonly whenUnavailable: (destructive: boolean | undefined) => "refuse" | "run"
@@ -237,7 +243,8 @@ export const make = (
       ready: writer.ready,
       // A record of a call that runs is live: the draft is of now, whenever it is written.
       intent: (record, now) => writer.offer(intentDraft(record, now)),
-      outcome: (record, encoded, now) => writer.offer(outcomeDraft(record, snapshot(encoded), now)),
+      outcome: (record, encoded, now, redact) =>
+        writer.offer(outcomeDraft(record, snapshot(encoded, redact), now)),
       offer: writer.offer,
       settled: Effect.void,
       whenUnavailable: (destructive) => options.whenUnavailable ?? (destructive === true ? "refuse" : "run")

@@ -241,7 +241,8 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   for (const put of keep(call, outcome)) then(reported(put))
   mark(call, outcome)
   remember(call, outcome)
-  then(reported(kernel.audit.outcome(call, "encoded" in outcome ? outcome.encoded : undefined, call.now())))
+  const encoded = "encoded" in outcome ? outcome.encoded : undefined
+  then(reported(kernel.audit.outcome(call, encoded, call.now(), running.tool?.redaction.result)))
   const record = (): void => {
     closeSpan(call)
     call.release()

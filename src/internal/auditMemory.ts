@@ -9,7 +9,7 @@ import type { Keyring } from "../Keyring.ts"
 import type { Appender } from "./auditAppender.ts"
 import { openLine, signGap } from "./auditChain.ts"
 import { type Draft, intentDraft, outcomeDraft } from "./auditRecord.ts"
-import { type Snapshot, snapshot } from "./auditSnapshot.ts"
+import { type Redact, type Snapshot, snapshot } from "./auditSnapshot.ts"
 import type { AuditStore, AuditStoreError, StoredLine } from "./auditStore.ts"
 
 /** Lines and values in memory; whatever is asked is done when called, and answers with an `Exit`. */
@@ -69,7 +69,12 @@ interface Ended {
 
 export interface MemorySink {
   readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
-  readonly outcome: (record: CallRecord, encoded: unknown, now: number) => Effect.Effect<void, Unavailable>
+  readonly outcome: (
+    record: CallRecord,
+    encoded: unknown,
+    now: number,
+    redact?: Redact
+  ) => Effect.Effect<void, Unavailable>
   readonly offer: (draft: Draft) => Effect.Effect<void, Unavailable>
   /** Writes down what has come in. */
   readonly drain: Effect.Effect<void, AuditStoreError>
@@ -165,9 +170,9 @@ export const makeMemorySink = (
       running.set(record, now)
       return Exit.void
     },
-    outcome: (record, encoded, now) => {
+    outcome: (record, encoded, now, redact) => {
       running.delete(record)
-      return push({ record, result: snapshot(encoded), time: now })
+      return push({ record, result: snapshot(encoded, redact), time: now })
     },
     offer: push,
     drain

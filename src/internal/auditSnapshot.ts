@@ -3,7 +3,7 @@
  * as JSON, because the result belongs to whoever made the call, of a bounded
  * size, because it may be anything.
  */
-import type { Redaction } from "../Redaction.ts"
+import type { Redaction, View } from "../Redaction.ts"
 
 /** Characters of a summary. */
 export const summaryLength = 1024
@@ -22,19 +22,23 @@ export interface Snapshot {
   readonly truncated: boolean
   /** A text of it was cut in two. */
   readonly cut: boolean
+  /** What the tool declares and what is detected, masked; what is detected alone where nothing is declared. */
+  readonly redact: Redact | undefined
 }
 
-export const none: Snapshot = { json: undefined, truncated: false, cut: false }
+export type Redact = (encoded: unknown) => View
+
+export const none: Snapshot = { json: undefined, truncated: false, cut: false, redact: undefined }
 
 /**
  * Copies a JSON value: whole where its JSON is about as long as a summary at most, else what its JSON begins with. No
  * value is begun behind the summary's end, and of a text at most 5,120 characters are kept: 6 kB at most.
  */
-export const snapshot = (value: unknown): Snapshot => {
+export const snapshot = (value: unknown, redact?: Redact): Snapshot => {
   if (value === undefined) return none
   return lengthOf(value, 0, 0) <= summaryLength
-    ? { json: JSON.stringify(value), truncated: false, cut: false }
-    : beginning(value)
+    ? { json: JSON.stringify(value), truncated: false, cut: false, redact }
+    : { ...beginning(value), redact }
 }
 
 /** The length of the JSON, about; looked at until it is longer than a summary. */
@@ -56,7 +60,7 @@ const lengthOf = (value: unknown, length: number, depth: number): number => {
   return sum
 }
 
-const beginning = (value: unknown): Snapshot => {
+const beginning = (value: unknown): Omit<Snapshot, "redact"> => {
   let length = 0
   let truncated = false
   let cut = false
@@ -112,7 +116,8 @@ export const summarise = (
   snapshot: Snapshot
 ): { readonly result?: string; readonly truncated?: true } => {
   if (snapshot.json === undefined) return {}
-  const { value } = redaction.value(JSON.parse(snapshot.json))
+  const redact = snapshot.redact ?? redaction.value
+  const { value } = redact(JSON.parse(snapshot.json))
   const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "")
   const safe = snapshot.cut ? Math.max(0, text.length - margin) : text.length
   const result = text.slice(0, Math.min(safe, summaryLength))
