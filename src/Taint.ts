@@ -106,9 +106,7 @@ interface Declared {
 
 const declared = (tool: ToolFacts): Declared => ({
   trust: tool.trust === undefined ? undefined : tool.trust === "trusted",
-  destructive:
-    tool.destructive ??
-    (tool.capabilities?.includes("delete_data") ? true : tool.readonly === true ? false : undefined),
+  destructive: tool.destructive ?? (tool.readonly === true ? false : undefined),
   spends: tool.spends,
   // A tool that meets no outside world has nobody to send anything to.
   sendsData: tool.sendsData ?? (tool.openWorld === false ? false : undefined)

@@ -173,45 +173,43 @@ export interface ToolFacts {
 export const read = (tool: Tool.Any): ToolFacts => {
   const get = <I, S>(key: Context.Key<I, S>): S | undefined =>
     Context.getOrUndefined(tool.annotations as Context.Context<never>, key)
+  const capabilities = get(Capabilities)
+  const declares = (...wanted: ReadonlyArray<Capability>): true | undefined =>
+    capabilities?.some((capability) => wanted.includes(capability)) ? true : undefined
+  const openWorld = get(Tool.OpenWorld)
+  const harm = {
+    readonly: get(Tool.Readonly),
+    // Whoever runs code of its choice can destroy whatever the code can reach.
+    destructive: get(Tool.Destructive) ?? declares("delete_data", "execute_code"),
+    spends: get(Spends) ?? declares("financial"),
+    sendsData: get(SendsData) ?? (openWorld === true ? true : declares("network_access", "external_api"))
+  }
   return {
+    ...harm,
     name: tool.name,
     names: namesOf(tool.name, get(UpstreamName)),
     description: Tool.getDescription(tool),
     tags: get(Tags) ?? [],
-    capabilities: get(Capabilities),
+    capabilities,
     confirmation: get(Confirmation),
-    readonly: get(Tool.Readonly),
-    destructive: get(Tool.Destructive),
     idempotent: get(Tool.Idempotent),
-    openWorld: get(Tool.OpenWorld),
+    openWorld,
     trust: get(Trust),
-    spends: get(Spends) ?? declares(get(Capabilities), ["financial"]),
-    sendsData:
-      get(SendsData) ??
-      (get(Tool.OpenWorld) || declares(get(Capabilities), ["network_access", "external_api"]) || undefined),
-    risk: get(Risk) ?? riskOf(tool),
+    risk: get(Risk) ?? riskOf(harm, declares),
     importance: get(Importance),
     bulkhead: get(Bulkhead),
     tool
   }
 }
 
-/** Yes where one of them is declared; what is not declared is unknown. */
-const declares = (
-  declared: ReadonlyArray<Capability> | undefined,
-  wanted: ReadonlyArray<Capability>
-): true | undefined => (declared?.some((capability) => wanted.includes(capability)) ? true : undefined)
-
 // The worst that is declared; a tool that declares nothing is no better than one that writes.
-const riskOf = (tool: Tool.Any): RiskLevel => {
-  const get = <I, S>(key: Context.Key<I, S>): S | undefined =>
-    Context.getOrUndefined(tool.annotations as Context.Context<never>, key)
-  const capabilities = get(Capabilities)
-  const has = (...wanted: ReadonlyArray<Capability>) => declares(capabilities, wanted) === true
-  if (has("execute_code") || (get(Spends) ?? has("financial"))) return "critical"
-  if (get(Tool.Destructive) === true || has("delete_data")) return "high"
-  if (get(Tool.Readonly) === true && !has("pii_access") && get(SendsData) !== true) return "low"
-  return "medium"
+const riskOf = (
+  harm: Pick<ToolFacts, "readonly" | "destructive" | "spends" | "sendsData">,
+  declares: (...wanted: ReadonlyArray<Capability>) => true | undefined
+): RiskLevel => {
+  if (harm.spends === true || declares("execute_code")) return "critical"
+  if (harm.destructive === true) return "high"
+  return harm.readonly === true && harm.sendsData !== true && !declares("pii_access") ? "low" : "medium"
 }
 
 const namesOf = (name: string, upstream: string | undefined): ReadonlyArray<string> => {

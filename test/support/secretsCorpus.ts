@@ -456,7 +456,7 @@ const arguments_: ReadonlyArray<(r: Random) => Record<string, unknown>> = [
   (r) => ({
     package: `@scope/${r.pick(nouns)}@${r.int(1, 20)}.${r.int(0, 9)}.${r.int(0, 9)}`,
     lockfile: "package-lock.json",
-    registry: "https://registry.npmjs.org/"
+    registry: "https://packages.example.org/"
   }),
   (r) => ({
     remote: `git@github.com:acme/${r.pick(nouns)}.git`,
