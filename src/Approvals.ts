@@ -39,10 +39,9 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Terminal } from "effect/Terminal"
-import { decisions } from "./internal/approvalDecisions.ts"
+import { ApprovalError, decisions } from "./internal/approvalDecisions.ts"
 import { Desk } from "./internal/approvalDesk.ts"
 import { requestOf } from "./internal/approvalDocument.ts"
-import { ApprovalError } from "./internal/approvalError.ts"
 import { MemoryStore } from "./internal/approvalMemory.ts"
 import { checked } from "./internal/approvalOptions.ts"
 import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
@@ -146,7 +145,7 @@ export interface Selection {
 
 // --- Errors ----------------------------------------------------------------
 
-export { ApprovalError } from "./internal/approvalError.ts"
+export { ApprovalError } from "./internal/approvalDecisions.ts"
 
 // --- Service ---------------------------------------------------------------
 

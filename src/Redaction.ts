@@ -44,15 +44,14 @@ import { either, type Place } from "./internal/redactionDeclared.ts"
 import * as JsonSchema from "./internal/redactionJsonSchema.ts"
 import { KeyRules, words } from "./internal/redactionKeys.ts"
 import { unquote } from "./internal/redactionQuotes.ts"
-import type { Rule } from "./internal/redactionRule.ts"
-import { declared, rules as kept, urlCredentials } from "./internal/redactionRules.ts"
+import { declared, rules as kept, type Rule, urlCredentials } from "./internal/redactionRules.ts"
 import * as Schemas from "./internal/redactionSchema.ts"
 import * as Text from "./internal/redactionText.ts"
 import { escape } from "./internal/redactionTokens.ts"
 import * as View from "./internal/redactionView.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 
-export type { Rule } from "./internal/redactionRule.ts"
+export type { Rule } from "./internal/redactionRules.ts"
 export type { View } from "./internal/redactionView.ts"
 
 /** What may be shown of one tool's calls, worked out once. Never throws; input is JSON of bounded depth. */

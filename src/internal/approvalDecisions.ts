@@ -2,16 +2,25 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
 import type { Approvals, Options, Request, State, Unavailable } from "../Approvals.ts"
 import type { Keyring } from "../Keyring.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
 import { type Desk, sealedAs } from "./approvalDesk.ts"
 import { requestOf } from "./approvalDocument.ts"
-import { ApprovalError } from "./approvalError.ts"
 import { isOwn, mayNotGrant } from "./approvalRules.ts"
 import { type ApprovalStore, after, type Change, type Held } from "./approvalStore.ts"
 import * as Token from "./approvalToken.ts"
 import { open } from "./sealing.ts"
+
+/** Why a decision was not taken. */
+export class ApprovalError extends Schema.TaggedError<ApprovalError>("interlock/ApprovalError")(
+  "ApprovalError",
+  {
+    reason: Schema.Literals(["not_found", "not_pending", "expired", "not_allowed"]),
+    message: Schema.String
+  }
+) {}
 
 /** A way to decide: from which states, why somebody may not, and what becomes of the request. */
 interface Decision {

@@ -1,6 +1,6 @@
 /** The rules for tokens that their issuers gave a shape of their own; each says where it is written down. */
 import { entropy } from "./redactionChecks.ts"
-import type { Rule } from "./redactionRule.ts"
+import type { Rule } from "./redactionRules.ts"
 
 const alnum = (least: number, most: number | "" = ""): RegExp => new RegExp(`[A-Za-z0-9]{${least},${most}}`)
 const word = (least: number): RegExp => new RegExp(`[A-Za-z0-9_-]{${least},}`)

@@ -1,5 +1,5 @@
 /** Which rules know a field by its name. */
-import type { Rule } from "./redactionRule.ts"
+import type { Rule } from "./redactionRules.ts"
 
 /** A rule that knows fields by their names. */
 export interface KeyRule {

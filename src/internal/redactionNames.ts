@@ -1,6 +1,6 @@
 /** The rules that know fields by their names. */
 import { between, isPhoneLike, isTokenLike, looksRandom } from "./redactionChecks.ts"
-import type { Rule } from "./redactionRule.ts"
+import type { Rule } from "./redactionRules.ts"
 
 /** The last words of a name, but for those that say which one of several it is, or how it is written. */
 const named = (...alternatives: ReadonlyArray<string>): RegExp =>

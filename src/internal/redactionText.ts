@@ -6,8 +6,7 @@
 import { assignments, type MaskAt } from "./redactionAssignments.ts"
 import { fromBase64, fromPercent } from "./redactionChecks.ts"
 import type { KeyRules } from "./redactionKeys.ts"
-import type { Rule } from "./redactionRule.ts"
-import { urlCredentials } from "./redactionRules.ts"
+import { type Rule, urlCredentials } from "./redactionRules.ts"
 import { type Finder, isRun, type Span, tokens } from "./redactionTokens.ts"
 
 /** The parts of a text that are secret, in order and apart from one another. */

@@ -1,5 +1,5 @@
 /** Finds what begins as an issuer's tokens do: one pass for all of their beginnings. */
-import type { Rule } from "./redactionRule.ts"
+import type { Rule } from "./redactionRules.ts"
 
 /** A part of a text, and the rule that found it. */
 export interface Span {
