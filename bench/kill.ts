@@ -170,6 +170,10 @@ const violations: Array<string> = []
 
 const folder = mkdtempSync(join(tmpdir(), "interlock-kill-"))
 const ledger = await startLedger(join(folder, "ledger"))
+process.on("exit", () => {
+  ledger.process.kill()
+  rmSync(folder, { recursive: true })
+})
 const next = random(seed)
 let counted = 0
 
@@ -260,8 +264,4 @@ console.log(
 )
 console.log(violations.length === 0 ? "\nNothing was lost." : `\n${violations.join("\n")}`)
 
-const ledgerEnded = exited(ledger.process)
-ledger.process.kill()
-await ledgerEnded
-rmSync(folder, { recursive: true })
-process.exitCode = violations.length === 0 ? 0 : 1
+process.exit(violations.length === 0 ? 0 : 1)
