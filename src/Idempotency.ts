@@ -39,14 +39,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { Entries, Entry } from "./internal/idempotencyEntries.ts"
-import {
-  forgetLeaseAt,
-  type Known,
-  keyText,
-  outcomeJson,
-  outcomeOf,
-  standing
-} from "./internal/idempotencyRecord.ts"
+import { forgetLeaseAt, type Known, outcomeJson, outcomeOf, standing } from "./internal/idempotencyRecord.ts"
+import * as KeyText from "./internal/keyText.ts"
 import type { Reason } from "./ToolError.ts"
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
@@ -181,7 +175,7 @@ const makeMemory = (bounds: {
 
   /** The entry that a lease still holds. */
   const heldBy = (lease: Lease): Entry | undefined => {
-    const entry = entries.get(keyText(lease.key))
+    const entry = entries.get(KeyText.ofClaim(lease.key))
     return entry?.token === lease.token ? entry : undefined
   }
 
@@ -194,9 +188,10 @@ const makeMemory = (bounds: {
   }
 
   return {
-    peek: (key, argumentsHash, now) => Exit.succeed(standing(entries.get(keyText(key)), argumentsHash, now)),
+    peek: (key, argumentsHash, now) =>
+      Exit.succeed(standing(entries.get(KeyText.ofClaim(key)), argumentsHash, now)),
     claim: (key, { argumentsHash, callId, expiresAt, takeOver }, now) => {
-      const id = keyText(key)
+      const id = KeyText.ofClaim(key)
       const known = entries.get(id)
       switch (standing(known, argumentsHash, now, takeOver)) {
         case "Run": {

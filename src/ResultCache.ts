@@ -25,9 +25,9 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import { toJson } from "./internal/jsonText.ts"
+import * as KeyText from "./internal/keyText.ts"
 import { Line, type Place } from "./internal/line.ts"
-import { toJson } from "./internal/resultCacheJson.ts"
-import { keyText } from "./internal/resultCacheKey.ts"
 import type { Reason } from "./ToolError.ts"
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
@@ -142,14 +142,14 @@ const makeMemory = (bounds: Required<Options>): ResultCache["Service"] => {
 
   return {
     get: (key, now) => {
-      const place = places.get(keyText(key))
+      const place = places.get(KeyText.ofResult(key))
       if (place === undefined || place.value.expiresAt <= now) return nothing
       byUse.moveToEnd(place)
       const { storedAt, text } = place.value
       return Exit.succeed({ encoded: JSON.parse(text), storedAt })
     },
     put: (key, { encoded, since = Number.POSITIVE_INFINITY, tags, ttl }, now) => {
-      const id = keyText(key)
+      const id = KeyText.ofResult(key)
       if (since <= invalidatedAt) return Exit.void
       const known = places.get(id)
       if (known !== undefined) remove(id, known)
@@ -159,7 +159,7 @@ const makeMemory = (bounds: Required<Options>): ResultCache["Service"] => {
       places.set(id, byUse.join({ key, ...json, tags: [...tags], storedAt: now, expiresAt: now + ttl }))
       while (places.size > bounds.maxEntries || bytes > bounds.maxTotalBytes) {
         const oldest = byUse.first!
-        remove(keyText(oldest.value.key), oldest)
+        remove(KeyText.ofResult(oldest.value.key), oldest)
       }
       return Exit.void
     },

@@ -1,8 +1,8 @@
 /** What the memory layer knows, within its bounds. */
 import { forgetLeaseAt, type Known, type Phase } from "./idempotencyRecord.ts"
 import { Signal } from "./idempotencySignal.ts"
+import type { Json } from "./jsonText.ts"
 import { Line, type Place } from "./line.ts"
-import type { Json } from "./resultCacheJson.ts"
 
 /** What is known of one key. One object per lease, so that a waiter of an old lease never meets a new one. */
 export class Entry implements Known {

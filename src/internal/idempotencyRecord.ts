@@ -1,8 +1,8 @@
 /** What is known of a key, what a claim of it comes to, and how an outcome is written. */
 import * as Schema from "effect/Schema"
-import type { Claim, Key, Outcome } from "../Idempotency.ts"
+import type { Claim, Outcome } from "../Idempotency.ts"
 import { Reason } from "../ToolError.ts"
-import { type Json, toJson } from "./resultCacheJson.ts"
+import { type Json, toJson } from "./jsonText.ts"
 
 /** `claimed`: the handler has not begun. */
 export type Phase = "claimed" | "begun" | "done"
@@ -43,12 +43,6 @@ export const forgetLeaseAt = (
   keepFor: number
 ): number =>
   lease.phase === "claimed" && lease.abandoned === undefined ? lease.expiresAt : lease.expiresAt + keepFor
-
-/** The parts of a key as one text that no other key has: lengths keep hostile parts from running into each other. */
-export const keyText = ({ key, principal, tenant, tool }: Key): string =>
-  tenant === undefined
-    ? `-:${principal.length}:${tool.length}:${principal}${tool}${key}`
-    : `${tenant.length}:${principal.length}:${tool.length}:${tenant}${principal}${tool}${key}`
 
 // --- Outcomes --------------------------------------------------------------
 

@@ -28,15 +28,9 @@ import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { type Claim, Idempotency, type Key, type Lease, type Retention, retention } from "../Idempotency.ts"
-import {
-  type Known,
-  keyText,
-  outcomeJson,
-  outcomeOf,
-  type Phase,
-  standing
-} from "../internal/idempotencyRecord.ts"
+import { type Known, outcomeJson, outcomeOf, type Phase, standing } from "../internal/idempotencyRecord.ts"
 import { Signal } from "../internal/idempotencySignal.ts"
+import * as KeyText from "../internal/keyText.ts"
 import { mac, open, seal, toBase64Url } from "../internal/sealing.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
@@ -72,7 +66,7 @@ export const make = (
     let purgeAt = Number.NEGATIVE_INFINITY
 
     const idsOf = (key: Key): Ids => {
-      const text = `idempotency/${keyText(key)}`
+      const text = `idempotency/${KeyText.ofClaim(key)}`
       return [mac(keyring.key("arguments"), text), ...previous.map((key) => mac(key, text))]
     }
 

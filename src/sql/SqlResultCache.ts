@@ -17,8 +17,8 @@ import * as Layer from "effect/Layer"
 import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { toJson } from "../internal/resultCacheJson.ts"
-import { keyText } from "../internal/resultCacheKey.ts"
+import { toJson } from "../internal/jsonText.ts"
+import * as KeyText from "../internal/keyText.ts"
 import { mac, open, seal } from "../internal/sealing.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
@@ -48,7 +48,7 @@ export const make = (
       principal === undefined ? null : hash("principal", principal)
     const tenantOf = (tenant: string | undefined): string | null =>
       tenant === undefined ? null : hash("tenant", tenant)
-    const idOf = (key: Key): string => hash("key", keyText(key))
+    const idOf = (key: Key): string => hash("key", KeyText.ofResult(key))
 
     let puts = 0
     const makeRoom = (now: number): Effect.Effect<void, SqlError> =>
