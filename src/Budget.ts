@@ -50,7 +50,7 @@ import type { Run } from "./Run.ts"
 import type { Amounts, ToolFacts } from "./ToolAnnotations.ts"
 import type { Reason } from "./ToolError.ts"
 
-export { usd } from "./internal/budgetAmounts.ts"
+export { usd } from "./internal/amounts.ts"
 
 /** The most that may be spent. */
 export interface Limit {

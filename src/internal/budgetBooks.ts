@@ -4,7 +4,7 @@
  */
 import type { Alert, BudgetExceeded, Reservation, Spending, Standing } from "../Budget.ts"
 import type { Amounts } from "../ToolAnnotations.ts"
-import { amountOf, checkAmounts, plus, unforeseen } from "./budgetAmounts.ts"
+import { amountOf, checkAmounts, plus, unforeseen } from "./amounts.ts"
 import { type Expiring, ExpiryQueue } from "./budgetExpiry.ts"
 import * as Limits from "./budgetLimits.ts"
 import { type Book, Shelf } from "./budgetShelf.ts"

@@ -1,7 +1,7 @@
 /** What was spent by whom, on what, on which day: sums that are bounded in number, the oldest forgotten first. */
 import type { Credit, Spending, Spent, SpentQuery } from "../Budget.ts"
 import type { Amounts } from "../ToolAnnotations.ts"
-import { amountOf, plus } from "./budgetAmounts.ts"
+import { amountOf, plus } from "./amounts.ts"
 
 /** By whom and on what; `undefined` where there is none or it was not said. */
 export interface Account {

@@ -6,7 +6,7 @@ import type { BudgetExceeded, Dimension, Limit, Standing } from "../Budget.ts"
 import type { Principal } from "../Principal.ts"
 import type { Run } from "../Run.ts"
 import type { Amounts, ToolFacts } from "../ToolAnnotations.ts"
-import { checkAmount, checkAmounts } from "./budgetAmounts.ts"
+import { checkAmount, checkAmounts } from "./amounts.ts"
 import * as Windows from "./budgetWindows.ts"
 import * as Glob from "./glob.ts"
 

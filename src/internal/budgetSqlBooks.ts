@@ -7,7 +7,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Alert, BudgetExceeded, Reservation, Spending, Standing } from "../Budget.ts"
 import type { Amounts } from "../ToolAnnotations.ts"
-import { amountOf, unforeseen } from "./budgetAmounts.ts"
+import { amountOf, unforeseen } from "./amounts.ts"
 import * as Limits from "./budgetLimits.ts"
 import * as Windows from "./budgetWindows.ts"
 

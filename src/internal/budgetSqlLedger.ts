@@ -4,7 +4,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Credit, Spending, Spent, SpentQuery } from "../Budget.ts"
 import type { Amounts } from "../ToolAnnotations.ts"
-import { amountOf } from "./budgetAmounts.ts"
+import { amountOf } from "./amounts.ts"
 import * as Ledger from "./budgetLedger.ts"
 
 export class SqlLedger {
