@@ -9,7 +9,8 @@ import { machine } from "./support.ts"
 const cases: Readonly<Record<string, () => Promise<{ readonly run: () => Promise<void> }>>> = {
   failFast: () => import("./failFast.ts"),
   million: () => import("./million.ts"),
-  call: () => import("./call.ts")
+  call: () => import("./call.ts"),
+  redaction: () => import("./redaction.ts")
 }
 
 const named = process.argv.slice(2)
