@@ -536,6 +536,31 @@ for (const way of Object.keys(ways)) {
       )
     )
 
+    it.effect("what nobody can note is asked all the same, and lets nothing run", () =>
+      world(
+        way,
+        {
+          ...confirmDeletes,
+          approvals: Layer.effect(
+            Approvals.Approvals,
+            Effect.map(Approvals.Approvals, (approvals): Approvals.Approvals["Service"] => ({
+              ...approvals,
+              ask: () => Effect.die("bug")
+            }))
+          ).pipe(Layer.provide(Approvals.layerMemory()))
+        },
+        ({ tools, turn }) =>
+          Effect.gen(function* () {
+            const parts = yield* turn(say, [call])
+            const question = questionsOf(parts).get("c1")
+            assert.isDefined(question)
+            const answer = answered(historyOf(parts), [[question ?? "", true]])
+            assert.isTrue(resultOf(yield* turn(answer), "c1").isFailure)
+            tools.assertRan("delete_record", 0)
+          })
+      )
+    )
+
     it.effect("a denial of a call outweighs an approval of it, where the model is guarded", () =>
       world(way, confirmDeletes, ({ asked, grant, tools, turn }) =>
         Effect.gen(function* () {

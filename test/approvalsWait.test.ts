@@ -607,12 +607,16 @@ describe("a wait is ended", () => {
 describe("after the grant everything is decided again", () => {
   it.effect("a policy that denies by now wins", () =>
     Effect.gen(function* () {
-      const { grant, services, tools, waiting } = yield* opened()
+      const { execute, grant, services, tools, waiting } = yield* opened({
+        rateLimits: [{ limit: 1, window: "1 hour" }]
+      })
       const fiber = yield* waiting()
       yield* Context.get(services, SecurityPolicy.SecurityPolicy).set({ deny: ["pay"] })
       yield* grant()
       assert.strictEqual((yield* Fiber.join(fiber)).status, "policy_denied")
       tools.assertRan("pay", 0)
+      // As any other call that is denied, it is not charged.
+      assert.strictEqual((yield* execute({ id: "c2", tool: "look" })).status, "success")
     })
   )
 
@@ -665,6 +669,39 @@ describe("after the grant everything is decided again", () => {
       yield* grant()
       assert.strictEqual((yield* Fiber.join(fiber)).status, "permission_denied")
       tools.assertRan("pay", 0)
+    })
+  )
+
+  it.effect("a grant that is gone when the call has come to its slot is none", () =>
+    Effect.gen(function* () {
+      for (const withToken of [true, false]) {
+        for (const how of ["revoked", "used"] as const) {
+          const { approvals, execute, grant, records, tools } = yield* opened({
+            policy: { requireConfirmation: ["pay"] },
+            bulkhead: { maxConcurrent: 2, maxQueue: 1 }
+          })
+          yield* execute({})
+          const token = yield* grant()
+          const slow = yield* started(execute({ id: "c2", tool: "slow" }))
+          const other = yield* started(execute({ id: "c3", tool: "slow" }))
+          const fiber = yield* started(execute(withToken ? { approval: token } : {}))
+          assert.isFalse(ended(fiber))
+          const [request] = yield* approvals.list({ state: "granted" })
+          if (request === undefined) return assert.fail("nothing is granted")
+          if (how === "revoked") yield* Principal.provide(approvals.revoke(request.id), ada)
+          else {
+            // Another process was faster.
+            const argumentsHash = () => records[0]?.arguments.hash
+            yield* approvals.redeem({ ...request, argumentsHash }, token, yield* Clock.currentTimeMillis)
+          }
+          assert.strictEqual((yield* approvals.get(request.id))?.state, how)
+          yield* pass("10 seconds")
+          yield* Fiber.join(slow)
+          yield* Fiber.join(other)
+          assert.strictEqual((yield* Fiber.join(fiber)).status, "rejected")
+          tools.assertRan("pay", 0)
+        }
+      }
     })
   )
 
