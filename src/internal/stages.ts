@@ -14,6 +14,7 @@ import * as Validation from "../Validation.ts"
 import * as Verdict from "../Verdict.ts"
 import { cached, claimKey, peekKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
+import { copyOf } from "./argumentsCopy.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { attempts, lookAtAttempt } from "./attempts.ts"
 import { type Call, limitedOf, waiting } from "./call.ts"
@@ -164,13 +165,16 @@ const size: Stage = {
 }
 
 const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
-  const raw = Raw.read(params)
-  call.running.raw = raw === undefined ? Raw.of({}) : params
-  const inspection = ArgumentLimits.inspect(raw, (call.running.rules as ToolRules).limits)
+  const given = Raw.read(params)
+  const inspection = ArgumentLimits.inspect(given, (call.running.rules as ToolRules).limits)
   if (inspection._tag === "Ok") {
+    // From here on everything that looks at the arguments looks at the same ones, and nobody else has them.
+    const raw = copyOf(given)
+    call.running.raw = Raw.of(raw ?? {})
     call.arguments = ArgumentsView.of(tool.viewer, raw)
     return undefined
   }
+  call.running.raw = params
   // What was decoded and cannot be encoded again is no fault of the caller.
   if (call.running.request.decoded === true && inspection.limit === "json") return undefined
   call.arguments = ArgumentsView.refused(inspection.limit)
