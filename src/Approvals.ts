@@ -35,7 +35,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Terminal } from "effect/Terminal"
@@ -48,6 +47,7 @@ import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
 import { atTerminal } from "./internal/approvalTerminal.ts"
 import { Watch } from "./internal/approvalWatch.ts"
 import { CurrentWaiting } from "./internal/currentWaiting.ts"
+import * as Sliding from "./internal/sliding.ts"
 import { Keyring } from "./Keyring.ts"
 import type { Actor, Principal } from "./Principal.ts"
 import type { View } from "./Redaction.ts"
@@ -216,7 +216,7 @@ export const make = (
   return Effect.gen(function* () {
     const keyring = yield* Keyring
     const crypto = yield* WebCrypto
-    const pubsub = yield* Effect.acquireRelease(PubSub.sliding<Held>(1024), PubSub.shutdown)
+    const pubsub = yield* Sliding.make<Held>(1024)
     const random = (size: number) => crypto.getRandomValues(new Uint8Array(size))
     const watch = new Watch(store, pubsub)
     const changed = (held: Held) => watch.changed(held)

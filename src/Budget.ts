@@ -36,9 +36,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { Books, Held } from "./internal/budgetBooks.ts"
 import { creditOf, spenderOf } from "./internal/budgetCredit.ts"
 import { Ledger } from "./internal/budgetLedger.ts"
@@ -234,7 +233,7 @@ export const make = (
     }
   }
   return Effect.gen(function* () {
-    const alerts = yield* Effect.acquireRelease(PubSub.sliding<Alert>(1024), PubSub.shutdown)
+    const alerts = yield* Sliding.make<Alert>(1024)
     const books = new Books(compiled, maxKeys, (alert) => Sliding.publish(alerts, alert))
     const ledger = new Ledger(maxSums)
     return {
@@ -256,8 +255,7 @@ export const make = (
       credits: Effect.sync(() => ledger.credits),
       spent: (query = {}) => Effect.sync(() => ledger.spent(query)),
       standing: Effect.map(Clock.currentTimeMillis, (now) => books.standing(now)),
-      // Publishing wakes a waiting reader at once: it must not do its work inside the call that is alerted of.
-      alerts: Stream.tap(Stream.fromPubSub(alerts), () => Effect.yieldNow)
+      alerts: Sliding.stream(alerts)
     }
   })
 }

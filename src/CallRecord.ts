@@ -16,9 +16,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { ArgumentsView } from "./internal/argumentsView.ts"
 import * as Sliding from "./internal/sliding.ts"
 import type { Actor } from "./Principal.ts"
@@ -199,7 +198,7 @@ export class CallRecorder extends Context.Service<
 export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = Effect.gen(function* () {
   const context = yield* Effect.context<never>()
   let sinks: ReadonlyArray<Sink> = []
-  const ended = yield* Effect.acquireRelease(PubSub.sliding<CallRecord>(4096), PubSub.shutdown)
+  const ended = yield* Sliding.make<CallRecord>(4096)
   const each = (name: keyof Sink) => (record: CallRecord) => {
     for (const sink of sinks) {
       try {
@@ -230,8 +229,7 @@ export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = 
             sinks = sinks.filter((other) => other !== sink)
           })
       ),
-    // Publishing wakes a waiting reader at once: its work must not happen inside the call.
-    records: Stream.tap(Stream.fromPubSub(ended), () => Effect.yieldNow)
+    records: Sliding.stream(ended)
   }
 })
 

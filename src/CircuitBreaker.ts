@@ -23,7 +23,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as MutableRef from "effect/MutableRef"
-import * as PubSub from "effect/PubSub"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -97,7 +96,7 @@ export const make = (
     ([glob, override]) => [glob, Circuit.rules({ ...options, ...override })] as const
   )
   return Effect.gen(function* () {
-    const changes = yield* Effect.acquireRelease(PubSub.sliding<Transition>(1024), PubSub.shutdown)
+    const changes = yield* Sliding.make<Transition>(1024)
     const entries = new Map<string, Entry>()
     // Above every generation that was forgotten, so that no old admission fits a circuit that is known anew.
     let firstGeneration = 0
@@ -178,8 +177,7 @@ export const make = (
       forceOpen: (key, why) => command(key, (generation, now) => Circuit.forcedOpen(generation, now, why)),
       forceClosed: (key) => command(key, Circuit.forcedClosed),
       reset: (key) => command(key, Circuit.closed),
-      // Publishing wakes a waiting reader at once: it must not do its work inside the call that changed the state.
-      transitions: Stream.tap(Stream.fromPubSub(changes), () => Effect.yieldNow)
+      transitions: Sliding.stream(changes)
     }
   })
 }

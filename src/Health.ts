@@ -16,7 +16,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as MutableRef from "effect/MutableRef"
-import * as PubSub from "effect/PubSub"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -180,7 +179,7 @@ export const make: (
     const threshold = options?.threshold ?? 0.9
     const recorder = yield* CallRecorder
     const breaker = yield* CircuitBreaker
-    const ended = yield* Effect.acquireRelease(PubSub.sliding<string>(1024), PubSub.shutdown)
+    const ended = yield* Sliding.make<string>(1024)
     const tools = new Map<string, Ref.Ref<State>>()
     // Which circuit each tool that was called runs in: several may share one.
     const circuits = new Map<string, string>()

@@ -10,9 +10,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { type CallRecord, CallRecorder, type LiveStatus, latency } from "./CallRecord.ts"
 import * as Sliding from "./internal/sliding.ts"
 import { Status } from "./ToolError.ts"
@@ -128,7 +127,7 @@ export const make: (
   function* (options) {
     const keep = Math.max(0, Math.trunc(options?.keep ?? 1000))
     const recorder = yield* CallRecorder
-    const changed = yield* Effect.acquireRelease(PubSub.sliding<CallRecord>(4096), PubSub.shutdown)
+    const changed = yield* Sliding.make<CallRecord>(4096)
     const tools = new Map<string, Counts>()
     // Only what was seen to start may end here: the history may begin in the middle of calls. Weak, because the tables
     // that a busy `Set` discards keep what was in them until a major collection.
@@ -193,8 +192,7 @@ export const make: (
           tools: new Map(Array.from(tools, ([tool, counts]) => [tool, counts.tally()]))
         }
       }),
-      // Publishing wakes a waiting reader at once: its work must not happen inside the call.
-      changes: Stream.tap(Stream.fromPubSub(changed), () => Effect.yieldNow),
+      changes: Sliding.stream(changed),
       clear: Effect.sync(() => {
         for (const [tool, counts] of tools) {
           if (counts.inFlight === 0) tools.delete(tool)

@@ -3,9 +3,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as FiberHandle from "effect/FiberHandle"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { Change, Killed, Stop } from "../KillSwitch.ts"
 import { Calls } from "./killSwitchCalls.ts"
 import { isInForce, Stops } from "./killSwitchStops.ts"
@@ -31,7 +30,7 @@ export const killed = ({ target, until, why }: Stop): Killed => ({
 })
 
 export const make: Effect.Effect<Local, never, Scope.Scope> = Effect.gen(function* () {
-  const changes = yield* Effect.acquireRelease(PubSub.sliding<Change>(1024), PubSub.shutdown)
+  const changes = yield* Sliding.make<Change>(1024)
   const timer = yield* FiberHandle.make()
   const stops = new Stops()
   const calls = new Calls()
@@ -63,8 +62,7 @@ export const make: Effect.Effect<Local, never, Scope.Scope> = Effect.gen(functio
     stops,
     calls,
     expire,
-    // Publishing wakes a waiting reader at once: it must not do its work between a stop and its interruptions.
-    changes: Stream.tap(Stream.fromPubSub(changes), () => Effect.yieldNow),
+    changes: Sliding.stream(changes),
     begin: (stop, now) => {
       const nextExpiry = stops.nextExpiry
       if (!isInForce(stop, now) || !stops.add(stop)) return Effect.void

@@ -26,9 +26,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -58,7 +56,7 @@ export const make = (
   return Effect.gen(function* () {
     const sql = yield* SqlClient
     yield* migrate("interlock_budget_migrations", { "1_create_budget": createTables })
-    const alerts = yield* Effect.acquireRelease(PubSub.sliding<Alert>(1024), PubSub.shutdown)
+    const alerts = yield* Sliding.make<Alert>(1024)
     const books = new SqlBooks(sql, compiled, (alert) => Sliding.publish(alerts, alert))
     const ledger = new SqlLedger(sql)
 
@@ -114,7 +112,7 @@ export const make = (
       credits: answering(ledger.credits),
       spent: (query = {}) => answering(ledger.spent(query)),
       standing: Effect.flatMap(Clock.currentTimeMillis, (now) => answering(books.standing(now))),
-      alerts: Stream.tap(Stream.fromPubSub(alerts), () => Effect.yieldNow)
+      alerts: Sliding.stream(alerts)
     }
   })
 }
