@@ -698,7 +698,10 @@ describe("after the grant everything is decided again", () => {
           yield* pass("10 seconds")
           yield* Fiber.join(slow)
           yield* Fiber.join(other)
-          assert.strictEqual((yield* Fiber.join(fiber)).status, "rejected")
+          const { error, status } = yield* Fiber.join(fiber)
+          assert.strictEqual(status, "rejected")
+          // Without a token all that is known is that it is gone.
+          assert.deepStrictEqual(error?.reason, { _tag: "ApprovalInvalid", why: withToken ? how : "used" })
           tools.assertRan("pay", 0)
         }
       }

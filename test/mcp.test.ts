@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import {
   ToolAnnotations as Annotate,
+  Approvals,
   CallRecord,
   type Health,
   Interlock,
@@ -21,6 +22,7 @@ import {
 } from "effect-interlock"
 import * as Mcp from "effect-interlock/mcp"
 import * as Testing from "effect-interlock/testing"
+import { started } from "./support/world.ts"
 
 // --- The world -------------------------------------------------------------
 
@@ -67,6 +69,8 @@ const Auth = McpServer.middleware((request, { payload, requestContext }) => {
   return token === "ada" ? Principal.provide(request, ada) : request
 })
 
+const Waits = McpServer.middleware((request) => Approvals.wait(request))
+
 interface ProtocolError {
   readonly code: number
   readonly message: string
@@ -75,6 +79,7 @@ interface ProtocolError {
 interface World {
   readonly client: McpTest.Client
   readonly tools: Testing.Scripted<Tools>
+  readonly services: Context.Context<Interlock.Services>
   readonly records: ReadonlyArray<CallRecord.CallRecord>
   readonly call: (
     name: string,
@@ -100,6 +105,8 @@ const world = <A>(
     readonly mode?: "error" | "return"
     readonly hides?: boolean
     readonly registeredBy?: Principal.Principal
+    /** Requests wait for their humans. */
+    readonly waits?: boolean
   },
   body: (world: World) => Effect.Effect<A, unknown>
 ): Effect.Effect<A, unknown> => {
@@ -109,7 +116,12 @@ const world = <A>(
     const services = yield* Layer.build(Testing.layer({ policy }))
     const records: Array<CallRecord.CallRecord> = []
     yield* Context.get(services, CallRecord.CallRecorder).add({ onEnd: (record) => records.push(record) })
-    const middleware = setting.hides === true ? Mcp.visibility(toolkit).combine(Auth) : Auth
+    const middleware =
+      setting.hides === true
+        ? Mcp.visibility(toolkit).combine(Auth)
+        : setting.waits === true
+          ? Waits.combine(Auth)
+          : Auth
     const client = yield* McpTest.makeClient(
       Mcp.layer(toolkit).pipe(
         Layer.provide(middleware.layer),
@@ -135,7 +147,7 @@ const world = <A>(
           structured: structuredContent
         })
       )
-    return yield* body({ client, tools, records, call })
+    return yield* body({ client, tools, services, records, call })
   }).pipe(Effect.scoped)
 }
 
@@ -306,6 +318,48 @@ describe("the MCP layer", () => {
       )
     }).pipe(Effect.scoped)
   })
+
+  it.effect("lets a request wait for its human, and answers it when that one has decided", () =>
+    world({ waits: true }, ({ call, records, services, tools }) =>
+      Effect.gen(function* () {
+        const approvals = Context.get(services, Approvals.Approvals)
+        const granted = yield* started(call("pay", { id: "x" }, "ada"))
+        const rejected = yield* started(call("pay", { id: "y" }, "ada"))
+        const requests = yield* approvals.list({ state: "pending" })
+        assert.lengthOf(requests, 2)
+        tools.assertRan("pay", 0)
+        for (const { id, view } of requests) {
+          const decision: Effect.Effect<unknown, unknown> =
+            (view.value as { readonly id: string }).id === "x"
+              ? approvals.grant(id)
+              : approvals.reject(id, "too much")
+          yield* Principal.provide(decision, ada)
+        }
+        assert.deepInclude(yield* Fiber.join(granted), { isError: false, text: "paid" })
+        assert.match((yield* Fiber.join(rejected)).text, /APPROVAL_REJECTED.*too much/)
+        assert.deepStrictEqual(records.map(({ status }) => status).sort(), ["rejected", "success"])
+        tools.assertRan("pay", 1)
+      })
+    )
+  )
+
+  it.effect("sees that a principal's model goes round in circles, for as long as it goes on", () =>
+    world({}, ({ call, records, tools }) =>
+      Effect.gen(function* () {
+        const again = (token?: string) => call("add", { a: 1, b: 2 }, token)
+        for (let i = 0; i < 2; i++) assert.isFalse((yield* again("ada")).isError)
+        assert.match((yield* again("ada")).text, /LOOP_DETECTED/)
+        // Others go their own ways, and who begins anew after a while does too.
+        assert.isFalse((yield* again()).isError)
+        yield* TestClock.adjust("15 minutes")
+        assert.isFalse((yield* again("ada")).isError)
+        tools.assertRan("add", 4)
+        const runs = records.map(({ principal, run }) => `${principal} ${run}`)
+        assert.strictEqual(new Set(runs).size, 3)
+        assert.strictEqual(new Set(runs.slice(0, 3)).size, 1)
+      })
+    )
+  )
 
   it.effect("asks humans no more than 20 undecided questions for a principal", () =>
     world({}, ({ call, tools }) =>
