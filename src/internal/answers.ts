@@ -165,13 +165,16 @@ export const settleKey = (call: Call, outcome: Outcome): Effect.Effect<void, Rea
 /** Gives a cached result where nobody need be asked: a human's answer is to one call only. */
 export const cached = (call: Call, tool: CompiledTool): Steps => {
   const { kernel, verdict } = call.running
-  if (tool.cache === undefined || verdict._tag !== "Allow") return undefined
+  if (tool.cache === undefined || verdict._tag !== "Allow" || !isHashed(call)) return undefined
   return after(kernel.cache.get(cacheKey(call, tool, tool.cache.within), call.now()), (entry) => {
     if (entry === undefined) return undefined
     call.answeredFrom = "cache"
     return givenValue(call, tool, entry.encoded)
   })
 }
+
+/** Arguments that were decoded elsewhere and cannot be encoded again have no hash: nobody can tell them from others. */
+const isHashed = (call: Call): boolean => call.arguments.hash !== undefined
 
 const cacheKey = (call: Call, tool: CompiledTool, within: "principal" | "tenant"): CacheKey => ({
   tenant: call.tenant,
@@ -192,6 +195,8 @@ export const keep = (call: Call, outcome: Outcome): ReadonlyArray<Effect.Effect<
   const { kernel, tool } = call.running
   if (tool === undefined || call.answeredFrom !== undefined || call.attempts === 0) return []
   if (!("encoded" in outcome) || outcome.reason !== undefined) return []
+  if (tool.cache === undefined && (tool.fallback === undefined || !("lastGood" in tool.fallback))) return []
+  if (!isHashed(call)) return []
   const { encoded } = outcome
   const puts: Array<Effect.Effect<void, Reason>> = []
   const put = (key: CacheKey, ttl: number) => {
@@ -211,8 +216,10 @@ export const lastGood = (
   call: Call,
   tool: CompiledTool
 ): Effect.Effect<{ readonly value: unknown } | undefined, Reason> =>
-  Effect.flatMap(call.running.kernel.cache.get(lastGoodKey(call, tool), call.now()), (entry) => {
-    if (entry === undefined) return Effect.succeed(undefined)
-    const value = Effect.mapError(tool.codec.decodeSuccess(entry.encoded), Validation.invalidResult)
-    return Effect.map(waiting(call, value), (value) => ({ value }))
-  })
+  !isHashed(call)
+    ? Exit.succeed(undefined)
+    : Effect.flatMap(call.running.kernel.cache.get(lastGoodKey(call, tool), call.now()), (entry) => {
+        if (entry === undefined) return Effect.succeed(undefined)
+        const value = Effect.mapError(tool.codec.decodeSuccess(entry.encoded), Validation.invalidResult)
+        return Effect.map(waiting(call, value), (value) => ({ value }))
+      })

@@ -7,6 +7,7 @@
 import { hmac } from "@noble/hashes/hmac.js"
 import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
+import * as Redacted from "effect/Redacted"
 import type { View } from "../Redaction.ts"
 
 /** Above this many characters of JSON the view is worked out at once. */
@@ -21,6 +22,9 @@ export const canonicalJson = (value: unknown): string => {
   if (value === null || typeof value !== "object") {
     return typeof value === "bigint" ? `"${value}n"` : (JSON.stringify(value) ?? "null")
   }
+  // What was decoded may be of a class whose JSON does not tell one value from another.
+  if (Redacted.isRedacted(value)) return canonicalJson(Redacted.value(value))
+  if (value instanceof Map || value instanceof Set) return canonicalJson([...value])
   if ("toJSON" in value && typeof value.toJSON === "function") return canonicalJson(value.toJSON())
   const record = value as Record<string, unknown>
   const parts = Object.keys(record)
