@@ -39,14 +39,14 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Terminal } from "effect/Terminal"
 import { ApprovalError, decisions } from "./internal/approvalDecisions.ts"
-import { Desk } from "./internal/approvalDesk.ts"
+import { checked, Desk } from "./internal/approvalDesk.ts"
 import { requestOf } from "./internal/approvalDocument.ts"
 import { MemoryStore } from "./internal/approvalMemory.ts"
-import { checked } from "./internal/approvalOptions.ts"
 import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
 import { atTerminal } from "./internal/approvalTerminal.ts"
 import { Watch } from "./internal/approvalWatch.ts"
 import { CurrentWaiting } from "./internal/currentWaiting.ts"
+import { whole } from "./internal/options.ts"
 import * as Sliding from "./internal/sliding.ts"
 import { Keyring } from "./Keyring.ts"
 import type { Actor, Principal } from "./Principal.ts"
@@ -279,10 +279,7 @@ export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Approvals,
 const makeMemory = (
   options: MemoryOptions
 ): Effect.Effect<Approvals["Service"], never, Keyring | Scope.Scope> => {
-  const { maxRequests = 10_000 } = options
-  if (!(Number.isInteger(maxRequests) && maxRequests >= 1)) {
-    throw new RangeError(`Approvals: maxRequests must be an integer of at least 1, got ${maxRequests}`)
-  }
+  const maxRequests = whole("Approvals: maxRequests", options.maxRequests ?? 10_000)
   checked(options)
   return Effect.suspend(() => make(new MemoryStore(maxRequests), options))
 }

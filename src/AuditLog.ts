@@ -62,6 +62,7 @@ import { snapshot } from "./internal/auditSnapshot.ts"
 import type { AuditStore, ReadRange, StoredLine } from "./internal/auditStore.ts"
 import type { Verification } from "./internal/auditVerification.ts"
 import { makeWriter } from "./internal/auditWriter.ts"
+import { whole } from "./internal/options.ts"
 import { Keyring } from "./Keyring.ts"
 import { Redaction, type View } from "./Redaction.ts"
 import type { Amounts } from "./ToolAnnotations.ts"
@@ -232,8 +233,8 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<AuditLog["Service"], never, Keyring | Redaction | Scope.Scope> => {
   const retention = retentionOptions(options)
-  const maxWaiting = count("maxWaiting", options.maxWaiting, 10_000)
-  const checkpointEvery = count("checkpointEvery", options.checkpointEvery, 1000)
+  const maxWaiting = whole("AuditLog: maxWaiting", options.maxWaiting ?? 10_000)
+  const checkpointEvery = whole("AuditLog: checkpointEvery", options.checkpointEvery ?? 1000)
   const retryAfter = pause("retryAfter", options.retryAfter, 1000)
   const writeTimeout = pause("writeTimeout", options.writeTimeout, 5000)
   return Effect.gen(function* () {
@@ -293,7 +294,7 @@ export const layerRetention = (
 export const layerMemory = (
   options: MemoryOptions = {}
 ): Layer.Layer<AuditLog, never, Keyring | Redaction> => {
-  const maxRecords = count("maxRecords", options.maxRecords, 10_000)
+  const maxRecords = whole("AuditLog: maxRecords", options.maxRecords ?? 10_000)
   const retention = retentionOptions(options)
   return Layer.effect(
     AuditLog,
@@ -361,12 +362,4 @@ const pause = (name: string, input: Duration.Input | undefined, otherwise: numbe
   const millis = duration(name, input, otherwise)
   if (!Number.isFinite(millis)) throw new RangeError(`AuditLog: ${name} must be finite`)
   return millis
-}
-
-const count = (name: string, given: number | undefined, otherwise: number): number => {
-  const value = given ?? otherwise
-  if (!(Number.isInteger(value) && value >= 1)) {
-    throw new RangeError(`AuditLog: ${name} must be an integer of at least 1, got ${value}`)
-  }
-  return value
 }

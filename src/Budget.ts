@@ -43,6 +43,7 @@ import { creditOf, spenderOf } from "./internal/budgetCredit.ts"
 import { Ledger } from "./internal/budgetLedger.ts"
 import { Limits } from "./internal/budgetLimits.ts"
 import type { Glob } from "./internal/glob.ts"
+import { whole } from "./internal/options.ts"
 import * as Sliding from "./internal/sliding.ts"
 import type { Principal } from "./Principal.ts"
 import type { Run } from "./Run.ts"
@@ -227,11 +228,8 @@ export const make = (
   { maxKeys = 100_000, maxSums = 100_000 }: MemoryOptions = {}
 ): Effect.Effect<Budget["Service"], never, Scope.Scope> => {
   const compiled = new Limits(limits)
-  for (const [name, value] of Object.entries({ maxKeys, maxSums })) {
-    if (!(Number.isInteger(value) && value >= 1)) {
-      throw new RangeError(`Budget: ${name} must be an integer of at least 1, got ${value}`)
-    }
-  }
+  whole("Budget: maxKeys", maxKeys)
+  whole("Budget: maxSums", maxSums)
   return Effect.gen(function* () {
     const alerts = yield* Sliding.make<Alert>(1024)
     const books = new Books(compiled, maxKeys, (alert) => Sliding.publish(alerts, alert))

@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Line, type Place } from "./internal/line.ts"
+import { whole } from "./internal/options.ts"
 import type { BulkheadOptions, ToolFacts } from "./ToolAnnotations.ts"
 import type { Reason } from "./ToolError.ts"
 
@@ -111,12 +112,8 @@ class Gate {
   }
 
   configure(name: string, { maxConcurrent, maxQueue = 0 }: BulkheadOptions): void {
-    if (!Number.isInteger(maxConcurrent) || maxConcurrent < 1) {
-      throw new RangeError(`${name}: maxConcurrent must be a whole number of at least 1`)
-    }
-    if (!Number.isInteger(maxQueue) || maxQueue < 0) {
-      throw new RangeError(`${name}: maxQueue must be a whole number of at least 0`)
-    }
+    whole(`${name}: maxConcurrent`, maxConcurrent)
+    whole(`${name}: maxQueue`, maxQueue, 0)
     this.#maxConcurrent = maxConcurrent
     this.#maxQueue = maxQueue
     this.#serve()

@@ -6,6 +6,7 @@
  * generation, and what was admitted in an older one counts for nothing.
  */
 import * as Duration from "effect/Duration"
+import { whole } from "./internal/options.ts"
 import type { Reason } from "./ToolError.ts"
 import * as TripRule from "./TripRule.ts"
 
@@ -38,14 +39,14 @@ export interface Rules {
 
 /** Fills in the defaults. Throws a `RangeError` that names the field. */
 export const rules = (options: Options = {}): Rules => {
-  const openFor = positive("openFor", millis(options.openFor ?? "60 seconds"))
+  const openFor = positive("openFor", Duration.toMillis(options.openFor ?? "60 seconds"))
   return {
     trip: options.trip ?? TripRule.consecutive(5),
     openFor,
     growth: atLeastOne("growth", options.growth ?? 1),
-    maxOpenFor: Math.max(openFor, positive("maxOpenFor", millis(options.maxOpenFor ?? "1 hour"))),
-    probes: wholeAtLeastOne("probes", options.probes ?? 1),
-    successThreshold: wholeAtLeastOne("successThreshold", options.successThreshold ?? 1)
+    maxOpenFor: Math.max(openFor, positive("maxOpenFor", Duration.toMillis(options.maxOpenFor ?? "1 hour"))),
+    probes: whole("CircuitBreaker: probes", options.probes ?? 1),
+    successThreshold: whole("CircuitBreaker: successThreshold", options.successThreshold ?? 1)
   }
 }
 
@@ -279,8 +280,6 @@ export const worth = (state: State): number => {
 
 // --- Helpers ---------------------------------------------------------------
 
-const millis = (input: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(input))
-
 const check =
   (what: string, holds: (value: number) => boolean) =>
   (field: string, value: number): number => {
@@ -290,4 +289,3 @@ const check =
 
 const positive = check("finite and above 0", (value) => value > 0 && Number.isFinite(value))
 const atLeastOne = check("at least 1", (value) => value >= 1 && Number.isFinite(value))
-const wholeAtLeastOne = check("an integer of at least 1", (value) => Number.isInteger(value) && value >= 1)

@@ -29,6 +29,7 @@ import * as Stream from "effect/Stream"
 import type { Admission, Detail, Outcome, Refusal, Snapshot, State, Transition } from "./Circuit.ts"
 import * as Circuit from "./Circuit.ts"
 import * as Glob from "./internal/glob.ts"
+import { whole } from "./internal/options.ts"
 import * as Sliding from "./internal/sliding.ts"
 
 export type { Admission, Detail, Outcome, Refusal, Snapshot, Transition } from "./Circuit.ts"
@@ -87,10 +88,7 @@ export const make = (
   overrides: Overrides = {}
 ): Effect.Effect<CircuitBreaker["Service"], never, Scope.Scope> => {
   // Options are checked here, so that a mistake shows where it is made and not when a layer is built.
-  const maxKeys = options.maxKeys ?? 10_000
-  if (!(Number.isInteger(maxKeys) && maxKeys >= 1)) {
-    throw new RangeError(`CircuitBreaker: maxKeys must be an integer of at least 1, got ${maxKeys}`)
-  }
+  const maxKeys = whole("CircuitBreaker: maxKeys", options.maxKeys ?? 10_000)
   const common = Circuit.rules(options)
   const special = Object.entries(overrides).map(
     ([glob, override]) => [glob, Circuit.rules({ ...options, ...override })] as const

@@ -46,6 +46,7 @@ import type * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import * as AuditLog from "./AuditLog.ts"
 import * as FileStore from "./internal/fileAuditStore.ts"
+import { whole } from "./internal/options.ts"
 import type { Keyring } from "./Keyring.ts"
 import type { Redaction } from "./Redaction.ts"
 
@@ -91,7 +92,7 @@ const settingsOf = (options: StoreOptions): FileStore.Settings => {
     throw new RangeError(`FileAuditLog: ${option} must be ${expected}`)
   }
   if (directory === "") invalid("directory", "the path of a directory")
-  if (!(Number.isSafeInteger(maxBytes) && maxBytes >= 1)) invalid("maxBytes", "a whole number of at least 1")
+  whole("FileAuditLog: maxBytes", maxBytes)
   if (typeof fsync === "string") {
     return { directory, maxBytes, rotateDaily, fsync, flushEvery: Duration.seconds(1) }
   }

@@ -34,13 +34,21 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { Entries, Entry } from "./internal/idempotencyEntries.ts"
-import { forgetLeaseAt, type Known, outcomeJson, outcomeOf, standing } from "./internal/idempotencyRecord.ts"
+import {
+  forgetLeaseAt,
+  type Known,
+  outcomeJson,
+  outcomeOf,
+  retention,
+  standing
+} from "./internal/idempotencyRecord.ts"
 import * as KeyText from "./internal/keyText.ts"
+import { whole } from "./internal/options.ts"
 import type { Reason } from "./ToolError.ts"
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
@@ -138,29 +146,10 @@ export interface MemoryOptions extends Retention {
 export const layerMemory = (options: MemoryOptions = {}): Layer.Layer<Idempotency> => {
   const bounds = {
     ...retention(options),
-    maxKeys: atLeastOne("maxKeys", options.maxKeys ?? 100_000),
-    maxTotalBytes: atLeastOne("maxTotalBytes", options.maxTotalBytes ?? 67_108_864)
+    maxKeys: whole("Idempotency: maxKeys", options.maxKeys ?? 100_000),
+    maxTotalBytes: whole("Idempotency: maxTotalBytes", options.maxTotalBytes ?? 67_108_864)
   }
   return Layer.sync(Idempotency, () => makeMemory(bounds))
-}
-
-/** Checked: milliseconds, and bytes. */
-export const retention = (options: Retention): { readonly keepFor: number; readonly maxBytes: number } => {
-  const keepFor = Duration.fromInputUnsafe(options.keepFor ?? "24 hours")
-  if (!Duration.isFinite(keepFor) || !(Duration.toMillis(keepFor) >= 1)) {
-    throw new RangeError("Idempotency: keepFor must be finite and at least a millisecond")
-  }
-  return {
-    keepFor: Math.ceil(Duration.toMillis(keepFor)),
-    maxBytes: atLeastOne("maxBytes", options.maxBytes ?? 1_048_576)
-  }
-}
-
-const atLeastOne = (option: string, value: number): number => {
-  if (!(Number.isSafeInteger(value) && value >= 1)) {
-    throw new RangeError(`Idempotency: ${option} must be an integer of at least 1, got ${value}`)
-  }
-  return value
 }
 
 const makeMemory = (bounds: {

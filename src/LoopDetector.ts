@@ -36,6 +36,7 @@ import { shorten } from "./internal/argumentPath.ts"
 import { keyedHash } from "./internal/argumentsView.ts"
 import * as Glob from "./internal/glob.ts"
 import * as Machine from "./internal/loopMachine.ts"
+import { whole } from "./internal/options.ts"
 import type { Run } from "./Run.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 import type { Reason } from "./ToolError.ts"
@@ -111,12 +112,12 @@ export class LoopDetector extends Context.Service<
 /** Throws a `RangeError` for an option that makes no sense. */
 export const make = (options: Options = {}): LoopDetector["Service"] => {
   const rules: Machine.Rules = {
-    repeats: atLeast(1, "repeats", options.repeats ?? 2),
-    pingPong: atLeast(2, "pingPong", options.pingPong ?? 2),
-    errors: atLeast(1, "errors", options.errors ?? 5),
+    repeats: whole("LoopDetector: repeats", options.repeats ?? 2),
+    pingPong: whole("LoopDetector: pingPong", options.pingPong ?? 2, 2),
+    errors: whole("LoopDetector: errors", options.errors ?? 5),
     window: options.window ?? 50
   }
-  atLeast(Math.max(rules.repeats, 2 * rules.pingPong), "window", rules.window)
+  whole("LoopDetector: window", rules.window, Math.max(rules.repeats, 2 * rules.pingPong))
   const mayRepeat = options.mayRepeat ?? []
   const key = randomBytesUnsafe(32)
   let unreadable = 0
@@ -166,11 +167,6 @@ export const make = (options: Options = {}): LoopDetector["Service"] => {
       memory.state = Machine.ended(memory.state, step, rules)
     }
   }
-}
-
-const atLeast = (least: number, name: string, value: number): number => {
-  if (Number.isSafeInteger(value) && value >= least) return value
-  throw new RangeError(`LoopDetector: ${name} must be a whole number of at least ${least}, not ${value}`)
 }
 
 // --- Layers ----------------------------------------------------------------

@@ -39,6 +39,7 @@ import { isDynamic } from "effect/ai/Tool"
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
+import { whole } from "./internal/options.ts"
 import { redactCause } from "./internal/redactionCause.ts"
 import { either, type Place } from "./internal/redactionDeclared.ts"
 import * as JsonSchema from "./internal/redactionJsonSchema.ts"
@@ -142,9 +143,7 @@ const compile = ({
   rules = [],
   without = []
 }: Options): View.Config => {
-  if (!(Number.isInteger(maxLength) && maxLength >= 1024)) {
-    throw new RangeError(`maxLength must be a whole number of at least 1024, not ${maxLength}`)
-  }
+  whole("Redaction: maxLength", maxLength, 1024)
   const all = [...rules, ...keyed(keys), ...kept]
   const names = new Set([...all.map(({ name }) => name), urlCredentials])
   for (const name of without) {

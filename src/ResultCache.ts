@@ -28,6 +28,7 @@ import * as Layer from "effect/Layer"
 import { toJson } from "./internal/jsonText.ts"
 import * as KeyText from "./internal/keyText.ts"
 import { Line, type Place } from "./internal/line.ts"
+import { whole } from "./internal/options.ts"
 import type { Reason } from "./ToolError.ts"
 
 export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
@@ -101,19 +102,11 @@ export interface Options {
  */
 export const layerMemory = (options: Options = {}): Layer.Layer<ResultCache> => {
   const bounds = {
-    maxEntries: atLeastOne("maxEntries", options.maxEntries ?? 1_000),
-    maxEntryBytes: atLeastOne("maxEntryBytes", options.maxEntryBytes ?? 65_536),
-    maxTotalBytes: atLeastOne("maxTotalBytes", options.maxTotalBytes ?? 67_108_864)
+    maxEntries: whole("ResultCache: maxEntries", options.maxEntries ?? 1_000),
+    maxEntryBytes: whole("ResultCache: maxEntryBytes", options.maxEntryBytes ?? 65_536),
+    maxTotalBytes: whole("ResultCache: maxTotalBytes", options.maxTotalBytes ?? 67_108_864)
   }
   return Layer.sync(ResultCache, () => makeMemory(bounds))
-}
-
-/** An option that counts something, or a `RangeError` that names it. */
-export const atLeastOne = (option: string, value: number): number => {
-  if (!(Number.isSafeInteger(value) && value >= 1)) {
-    throw new RangeError(`ResultCache: ${option} must be an integer of at least 1, got ${value}`)
-  }
-  return value
 }
 
 interface Kept {

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
+import { whole } from "./internal/options.ts"
 import { type ErrorClass, type Reason, table } from "./ToolError.ts"
 
 // --- Policy ----------------------------------------------------------------
@@ -26,10 +27,7 @@ export interface Policy {
 /** A policy; 3 retries with `exponential()`. Throws a `RangeError` when `retries` is not a whole number from 0 on. */
 export const make = (options: Partial<Policy> = {}): Policy => {
   const { retries = 3, schedule = exponential() } = options
-  if (!Number.isInteger(retries) || retries < 0) {
-    throw new RangeError(`Retry: retries must be an integer of at least 0, got ${retries}`)
-  }
-  return { retries, schedule }
+  return { retries: whole("Retry: retries", retries, 0), schedule }
 }
 
 // --- Delays ----------------------------------------------------------------
@@ -64,9 +62,9 @@ export interface Backoff {
  * `RangeError` that names the field.
  */
 export const exponential = (options: Backoff = {}): Schedule.Schedule<Duration.Duration> => {
-  const base = within("base", millis(options.base ?? 100), 0)
+  const base = within("base", Duration.toMillis(options.base ?? 100), 0)
   const factor = within("factor", options.factor ?? 2, 1)
-  const max = within("max", millis(options.max ?? "30 seconds"), 0)
+  const max = within("max", Duration.toMillis(options.max ?? "30 seconds"), 0)
   const jitter = compileJitter(options.jitter ?? "full", max)
   return Schedule.fromStepWithMetadata(
     Effect.succeed(({ attempt }) => {
@@ -85,7 +83,7 @@ const compileJitter = (jitter: Jitter, max: number): ((delay: number, chance: nu
   if (jitter === "none") return (delay) => delay
   if (jitter === "full") return (delay, chance) => delay * chance
   if ("additive" in jitter) {
-    const added = within("jitter.additive", millis(jitter.additive), 0)
+    const added = within("jitter.additive", Duration.toMillis(jitter.additive), 0)
     return (delay, chance) => delay + added * chance
   }
   const proportional = within("jitter.proportional", jitter.proportional, 0, 1)
@@ -161,11 +159,7 @@ export const driver = (
   )
 
 // --- Helpers ---------------------------------------------------------------
-// Functions, so that the policies above can be made when the module loads.
-
-function millis(input: Duration.Input): number {
-  return Duration.toMillis(Duration.fromInputUnsafe(input))
-}
+// A function, so that the policies above can be made when the module loads.
 
 function within(field: string, value: number, min: number, max = Infinity): number {
   if (value >= min && value <= max && Number.isFinite(value)) return value

@@ -5,6 +5,7 @@
  * can open a circuit, so that the reason can name the failure that did.
  */
 import * as Duration from "effect/Duration"
+import { millis, whole } from "./internal/options.ts"
 
 // --- Rules -----------------------------------------------------------------
 
@@ -26,7 +27,7 @@ export type TripRule =
 
 /** Opens after this many failures in a row, in the order in which the attempts ended. Throws a `RangeError` below 1. */
 export const consecutive = (failures: number): TripRule => {
-  requireInteger("consecutive", "failures", failures, 1)
+  whole("consecutive: failures", failures)
   return { _tag: "Consecutive", failures }
 }
 
@@ -41,8 +42,8 @@ export const rate = (options: {
 }): TripRule => {
   const { threshold, minimum, size } = options
   requireShare("rate", threshold)
-  requireInteger("rate", "size", size, 1, 10_000)
-  requireInteger("rate", "minimum", minimum, 1, size)
+  whole("rate: size", size, 1, 10_000)
+  whole("rate: minimum", minimum, 1, size)
   return { _tag: "Rate", threshold, minimum, size }
 }
 
@@ -57,18 +58,9 @@ export const rateWithin = (options: {
 }): TripRule => {
   const { threshold, minimum } = options
   requireShare("rateWithin", threshold)
-  requireInteger("rateWithin", "minimum", minimum, 1)
-  const window = Duration.toMillis(Duration.fromInputUnsafe(options.window))
-  if (!(window >= 1 && Number.isFinite(window))) {
-    throw new RangeError(`rateWithin: window must be finite and at least 1 millisecond, got ${window}`)
-  }
+  whole("rateWithin: minimum", minimum)
+  const window = millis("rateWithin: window", options.window)
   return { _tag: "RateWithin", threshold, minimum, window }
-}
-
-const requireInteger = (rule: string, field: string, value: number, min: number, max = Infinity): void => {
-  if (Number.isInteger(value) && value >= min && value <= max) return
-  const bounds = max === Infinity ? `at least ${min}` : `between ${min} and ${max}`
-  throw new RangeError(`${rule}: ${field} must be an integer ${bounds}, got ${value}`)
 }
 
 const requireShare = (rule: string, threshold: number): void => {

@@ -1,12 +1,22 @@
 /** What the pipeline asks of approvals: to put a question, and to use the grant that fits a call. */
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Asked, Invalid, Question, Redeemed, Request, Subject, Unavailable } from "../Approvals.ts"
+import type {
+  Asked,
+  Invalid,
+  Options,
+  Question,
+  Redeemed,
+  Request,
+  Subject,
+  Unavailable
+} from "../Approvals.ts"
 import type { Keyring } from "../Keyring.ts"
 import * as Document from "./approvalDocument.ts"
 import { mismatch, suffices } from "./approvalRules.ts"
 import { type ApprovalStore, after, type Held } from "./approvalStore.ts"
 import * as Token from "./approvalToken.ts"
+import { millis, whole } from "./options.ts"
 import { sameMac, seal, toBase64Url } from "./sealing.ts"
 
 export interface DeskOptions {
@@ -20,6 +30,17 @@ export interface DeskOptions {
   /** Told of every request that was made or has changed. */
   readonly changed: (held: Held) => void
 }
+
+/** Options with their defaults; throws a `RangeError` for one that makes no sense. */
+export const checked = ({
+  expiresAfter = "15 minutes",
+  maxUndecided = 20,
+  mayDecide = () => true
+}: Options) => ({
+  maxUndecided: whole("Approvals: maxUndecided", maxUndecided, 0),
+  expiresAfter: millis("Approvals: expiresAfter", expiresAfter),
+  mayDecide
+})
 
 const nothing: Effect.Effect<Redeemed> = Exit.succeed({ _tag: "Nothing" })
 const invalid = (why: Invalid["why"]): Effect.Effect<Redeemed> =>

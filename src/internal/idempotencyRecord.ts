@@ -1,8 +1,15 @@
 /** What is known of a key, what a claim of it comes to, and how an outcome is written. */
 import * as Schema from "effect/Schema"
-import type { Claim, Outcome } from "../Idempotency.ts"
+import type { Claim, Outcome, Retention } from "../Idempotency.ts"
 import { Reason } from "../ToolError.ts"
 import { type Json, toJson } from "./jsonText.ts"
+import { millis, whole } from "./options.ts"
+
+/** Checked: milliseconds, and bytes. */
+export const retention = ({ keepFor = "24 hours", maxBytes = 1_048_576 }: Retention) => ({
+  keepFor: Math.ceil(millis("Idempotency: keepFor", keepFor)),
+  maxBytes: whole("Idempotency: maxBytes", maxBytes)
+})
 
 /** `claimed`: the handler has not begun. */
 export type Phase = "claimed" | "begun" | "done"

@@ -17,7 +17,7 @@ import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Layer from "effect/Layer"
@@ -36,9 +36,10 @@ import {
   type State,
   type Unavailable
 } from "../Approvals.ts"
+import { checked } from "../internal/approvalDesk.ts"
 import { read } from "../internal/approvalDocument.ts"
-import { checked } from "../internal/approvalOptions.ts"
 import { changed } from "../internal/approvalStore.ts"
+import { millis } from "../internal/options.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import type { Keyring } from "../Keyring.ts"
 
@@ -53,19 +54,13 @@ export interface Options extends CommonOptions {
 export const layer = (
   options: Options = {}
 ): Layer.Layer<Approvals, SqlError | MigrationError, SqlClient | Keyring> => {
-  const interval = millis("pollInterval", options.pollInterval ?? "500 millis")
-  const keepFor = millis("keepFor", options.keepFor ?? "30 days")
+  const interval = millis("SqlApprovals: pollInterval", options.pollInterval ?? "500 millis")
+  const keepFor = millis("SqlApprovals: keepFor", options.keepFor ?? "30 days")
   checked(options)
   return Layer.effect(
     Approvals,
     Effect.flatMap(makeStore(interval, keepFor), (store) => make(store, options))
   )
-}
-
-const millis = (option: string, input: Duration.Input): number => {
-  const value = Duration.toMillis(Duration.fromInputUnsafe(input))
-  if (value >= 1 && value < Infinity) return value
-  throw new RangeError(`SqlApprovals: ${option} must be finite and at least a millisecond`)
 }
 
 // --- Store -----------------------------------------------------------------

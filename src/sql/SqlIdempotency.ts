@@ -21,16 +21,24 @@
  */
 import * as Clock from "effect/Clock"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { type Claim, Idempotency, type Key, type Lease, type Retention, retention } from "../Idempotency.ts"
-import { type Known, outcomeJson, outcomeOf, type Phase, standing } from "../internal/idempotencyRecord.ts"
+import { type Claim, Idempotency, type Key, type Lease, type Retention } from "../Idempotency.ts"
+import {
+  type Known,
+  outcomeJson,
+  outcomeOf,
+  type Phase,
+  retention,
+  standing
+} from "../internal/idempotencyRecord.ts"
 import { Signal } from "../internal/idempotencySignal.ts"
 import * as KeyText from "../internal/keyText.ts"
+import { millis } from "../internal/options.ts"
 import { mac, open, seal, toBase64Url } from "../internal/sealing.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
@@ -47,10 +55,7 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Idempotency["Service"], SqlError | MigrationError, SqlClient | Keyring> => {
   const { keepFor, maxBytes } = retention(options)
-  const pollInterval = Duration.toMillis(options.pollInterval ?? 250)
-  if (!(pollInterval >= 1 && pollInterval < Number.POSITIVE_INFINITY)) {
-    throw new RangeError("SqlIdempotency: pollInterval must be finite and at least a millisecond")
-  }
+  const pollInterval = millis("SqlIdempotency: pollInterval", options.pollInterval ?? 250)
   return Effect.gen(function* () {
     const sql = yield* SqlClient
     const keyring = yield* Keyring

@@ -20,6 +20,7 @@ import type * as Scope from "effect/Scope"
 import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { millis } from "../internal/options.ts"
 import { migrate } from "../internal/sqlStore.ts"
 import { KillSwitch, makeShared, type Stop, type StopStore, type Target } from "../KillSwitch.ts"
 
@@ -32,10 +33,7 @@ export interface Options {
 export const make = (
   options: Options = {}
 ): Effect.Effect<KillSwitch["Service"], SqlError | MigrationError, SqlClient | Scope.Scope> => {
-  const poll = Duration.fromInputUnsafe(options.poll ?? "1 second")
-  if (!(Duration.isFinite(poll) && Duration.toMillis(poll) >= 10)) {
-    throw new RangeError("SqlKillSwitch: poll must be finite and at least 10 milliseconds")
-  }
+  const poll = Duration.millis(millis("SqlKillSwitch: poll", options.poll ?? "1 second", 10))
   return Effect.gen(function* () {
     yield* migrate("interlock_kill_switch_migrations", { "1_create": createTables })
     return yield* makeShared({ store: storeOf(yield* SqlClient), poll })

@@ -19,10 +19,11 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { toJson } from "../internal/jsonText.ts"
 import * as KeyText from "../internal/keyText.ts"
+import { whole } from "../internal/options.ts"
 import { mac, open, seal } from "../internal/sealing.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
-import { atLeastOne, type Entry, type Key, ResultCache } from "../ResultCache.ts"
+import { type Entry, type Key, ResultCache } from "../ResultCache.ts"
 
 export interface Options {
   /** Results at once; default 10,000. */
@@ -35,8 +36,8 @@ export interface Options {
 export const make = (
   options: Options = {}
 ): Effect.Effect<ResultCache["Service"], SqlError | MigrationError, SqlClient | Keyring> => {
-  const maxEntries = atLeastOne("maxEntries", options.maxEntries ?? 10_000)
-  const maxEntryBytes = atLeastOne("maxEntryBytes", options.maxEntryBytes ?? 65_536)
+  const maxEntries = whole("SqlResultCache: maxEntries", options.maxEntries ?? 10_000)
+  const maxEntryBytes = whole("SqlResultCache: maxEntryBytes", options.maxEntryBytes ?? 65_536)
   return Effect.gen(function* () {
     const sql = yield* SqlClient
     const keyring = yield* Keyring
