@@ -218,39 +218,43 @@ class World {
   }
 
   handler(name: Name, n: number, acts: ReadonlyArray<Act>): Effect.Effect<number, No> {
-    return Effect.withFiber((fiber) => {
-      const { attempt, callId, idempotencyKey: key } = fiber.getRef(CurrentCall)!
-      const { id: principal } = fiber.getRef(Principal.CurrentPrincipal)
-      const act = acts[this.ran.filter(({ tool }) => tool === name).length % acts.length]!
-      const run: Ran = {
-        order: this.ran.length,
-        callId,
-        principal,
-        tool: name,
-        key,
-        attempt,
-        n,
-        end: "running"
-      }
-      if (key !== undefined && this.ran.some((other) => sameKey(run, other) && other.end === "running")) {
-        this.problems.push(`two runs at once for ${key} of ${name}`)
-      }
-      this.ran.push(run)
-      const within = Effect.map(Context.get(this.opened.services, Budget.Budget).standing, (limits) => {
-        for (const { reserved, settled } of limits) {
-          if (reserved + settled > this.max) this.problems.push(`${reserved} and ${settled} of ${this.max}`)
+    // From its first note on a run ends with a note, whenever it is interrupted.
+    const noted = (restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>) =>
+      Effect.withFiber<number, No>((fiber) => {
+        const { attempt, callId, idempotencyKey: key } = fiber.getRef(CurrentCall)!
+        const { id: principal } = fiber.getRef(Principal.CurrentPrincipal)
+        const act = acts[this.ran.filter(({ tool }) => tool === name).length % acts.length]!
+        const run: Ran = {
+          order: this.ran.length,
+          callId,
+          principal,
+          tool: name,
+          key,
+          attempt,
+          n,
+          end: "running"
         }
-      })
-      return Effect.onExit(Effect.andThen(Effect.orDie(within), play(act, run.order)), (exit) =>
-        Effect.sync(() => {
-          run.end = Exit.isSuccess(exit)
-            ? "success"
-            : !Exit.hasInterrupts(exit) && (act === "declared" || act === "refused")
-              ? act
-              : "unknown"
+        if (key !== undefined && this.ran.some((other) => sameKey(run, other) && other.end === "running")) {
+          this.problems.push(`two runs at once for ${key} of ${name}`)
+        }
+        this.ran.push(run)
+        const within = Effect.map(Context.get(this.opened.services, Budget.Budget).standing, (limits) => {
+          for (const { reserved, settled } of limits) {
+            if (reserved + settled > this.max) this.problems.push(`${reserved} and ${settled} of ${this.max}`)
+          }
         })
-      )
-    })
+        const playing = restore(Effect.andThen(Effect.orDie(within), play(act, run.order)))
+        return Effect.onExit(playing, (exit) =>
+          Effect.sync(() => {
+            run.end = Exit.isSuccess(exit)
+              ? "success"
+              : !Exit.hasInterrupts(exit) && (act === "declared" || act === "refused")
+                ? act
+                : "unknown"
+          })
+        )
+      })
+    return Effect.uninterruptibleMask(noted)
   }
 
   make(by: Principal.Principal, call: Made["call"], run: Effect.Effect<ToolResult>): void {
