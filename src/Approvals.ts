@@ -117,9 +117,12 @@ export interface Request extends Omit<Question, "argumentsHash" | "argumentsJson
 
 export type Asked =
   | { readonly _tag: "Pending"; readonly request: Request }
-  /** Decided at once, by a terminal or in a test, or since it was asked: `redeem` uses the grant, asking does not. */
-  | { readonly _tag: "Granted"; readonly request: Request }
-  | { readonly _tag: "Rejected"; readonly request: Request }
+  /**
+   * Decided at once, by a terminal or in a test, or since it was asked: `redeem` uses the grant, asking does not.
+   * `answered`: by whoever was asked just now.
+   */
+  | { readonly _tag: "Granted"; readonly request: Request; readonly answered?: true }
+  | { readonly _tag: "Rejected"; readonly request: Request; readonly answered?: true }
   /** Too many undecided requests of the principal; milliseconds until there is room. */
   | { readonly _tag: "Full"; readonly retryAfter: number }
 

@@ -13,7 +13,7 @@ type Service = Approvals["Service"]
 export const atTerminal = (approvals: Service, terminal: Terminal): Service => {
   const turn = Semaphore.makeUnsafe(1)
 
-  /** On behalf of the person that is there. */
+  /** On behalf of the person that is there; whether that decided it. */
   const answer = (request: Request, yes: boolean) => {
     const { principal: id, tenant } = request
     const person = Principal.make({
@@ -25,7 +25,7 @@ export const atTerminal = (approvals: Service, terminal: Terminal): Service => {
       ? approvals.grant(request.id)
       : approvals.reject(request.id, "The person at the terminal said no.")
     // Somebody may have decided, or time may have: what there is now counts.
-    return Effect.ignore(Principal.provide(decided, person))
+    return Effect.match(Principal.provide(decided, person), { onFailure: () => false, onSuccess: () => true })
   }
 
   const settle = Effect.fnUntraced(function* (request: Request) {
@@ -37,15 +37,18 @@ export const atTerminal = (approvals: Service, terminal: Terminal): Service => {
     const line = yield* Effect.raceFirst(asked, approvals.decided(request.id)).pipe(
       Effect.catch((error) => Effect.as(Effect.logDebug("The terminal did not answer", error), undefined))
     )
-    if (typeof line === "string") yield* answer(request, /^\s*y(es)?\s*$/i.test(line))
+    return typeof line === "string" && (yield* answer(request, /^\s*y(es)?\s*$/i.test(line)))
   })
 
   const ask = Effect.fnUntraced(function* (asked: Request) {
     const isPending = Effect.map(approvals.get(asked.id), (request) => request?.state === "pending")
-    yield* turn.withPermit(Effect.flatMap(isPending, (pending) => (pending ? settle(asked) : Effect.void)))
+    const answered = yield* turn.withPermit(
+      Effect.flatMap(isPending, (pending) => (pending ? settle(asked) : Effect.succeed(false)))
+    )
     const request = yield* approvals.get(asked.id)
-    if (request?.state === "granted") return { _tag: "Granted", request } as Asked
-    if (request?.state === "rejected") return { _tag: "Rejected", request } as Asked
+    const how = answered ? { answered } : {}
+    if (request?.state === "granted") return { _tag: "Granted", request, ...how } as Asked
+    if (request?.state === "rejected") return { _tag: "Rejected", request, ...how } as Asked
     return { _tag: "Pending", request: request ?? asked } as Asked
   })
 

@@ -4,8 +4,10 @@
  * an event. What the log cannot write it keeps and reports itself, so that a
  * kill switch works also when nothing can be written.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { Approvals, type Request } from "../Approvals.ts"
 import { AuditLog, type Event } from "../AuditLog.ts"
@@ -13,6 +15,7 @@ import { Budget } from "../Budget.ts"
 import { KillSwitch } from "../KillSwitch.ts"
 import { CurrentPrincipal } from "../Principal.ts"
 import { SecurityPolicy } from "../SecurityPolicy.ts"
+import { after } from "./approvalStore.ts"
 
 /** Tells of an event on behalf of whoever acts; never fails. */
 const teller = Effect.map(
@@ -29,17 +32,18 @@ const approvals: Layer.Layer<Approvals, never, Approvals | AuditLog> = Layer.eff
   Effect.gen(function* () {
     const service = yield* Approvals
     const tell = yield* teller
-    const decision = (action: string) => (request: Request) =>
+    const decision = (action: string, principal?: string) => (request: Request) =>
       tell({
         kind: "approval",
         action,
+        ...(principal === undefined ? {} : { principal }),
         callId: request.callId,
         run: request.run,
         tool: request.tool,
         detail: {
           request: request.id,
+          // On whose behalf, the call's own records say: this one is sealed for whoever decided, and must not name others.
           by: request.by,
-          onBehalfOf: request.principal,
           reason: request.reason,
           toolDigest: request.toolDigest,
           policyDigest: request.policyDigest
@@ -55,6 +59,16 @@ const approvals: Layer.Layer<Approvals, never, Approvals | AuditLog> = Layer.eff
         })
     return {
       ...service,
+      ask: (question, now) =>
+        after(service.ask(question, now), (asked) => {
+          if (asked._tag === "Pending" || asked._tag === "Full" || asked.answered !== true) {
+            return Exit.succeed(asked)
+          }
+          // The person at a terminal decides while the call asks, and whoever calls is somebody else.
+          const { request } = asked
+          const told = decision(asked._tag === "Granted" ? "granted" : "rejected", request.decidedBy)(request)
+          return Effect.as(told, asked)
+        }),
       grant: (id) =>
         service.grant(id).pipe(
           Effect.tap(({ request }) => decision("granted")(request)),
@@ -82,13 +96,17 @@ const killSwitch: Layer.Layer<KillSwitch, never, KillSwitch | AuditLog> = Layer.
     return {
       ...service,
       stop: (target, options) =>
-        Effect.onExit(service.stop(target, options), () =>
-          // Also where the stop holds in this process only: the store did not answer.
-          tell({ kind: "admin", action: "stopped", detail: { target, ...options } })
+        Effect.onExit(service.stop(target, options), (exit) =>
+          tell({
+            kind: "admin",
+            // Stopped also where the stop holds in this process only: the store did not answer. Nonsense stops nothing.
+            action: Exit.isFailure(exit) && Cause.hasDies(exit.cause) ? "stop refused" : "stopped",
+            detail: { ...options, target }
+          })
         ),
       lift: (id, options) =>
         Effect.tap(service.lift(id, options), (lifted) =>
-          lifted ? tell({ kind: "admin", action: "lifted", detail: { stop: id, ...options } }) : Effect.void
+          lifted ? tell({ kind: "admin", action: "lifted", detail: { ...options, stop: id } }) : Effect.void
         )
     }
   })
