@@ -38,7 +38,7 @@ describe("an event", () => {
           Terminal.make({
             columns: Effect.succeed(80),
             rows: Effect.succeed(24),
-            size: Effect.succeed({ columns: 80, rows: 24 }),
+            size: Effect.die("nobody resizes"),
             readInput: Effect.die("nobody reads keys"),
             readLine: Effect.succeed(line),
             display: () => Effect.void
