@@ -41,10 +41,9 @@
  * process that it happened in, so it need not rise.
  */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -62,7 +61,7 @@ import { snapshot } from "./internal/auditSnapshot.ts"
 import type { AuditStore, ReadRange, StoredLine } from "./internal/auditStore.ts"
 import type { Verification } from "./internal/auditVerification.ts"
 import { makeWriter } from "./internal/auditWriter.ts"
-import { whole } from "./internal/options.ts"
+import { millis, period, whole } from "./internal/options.ts"
 import { Keyring } from "./Keyring.ts"
 import { Redaction, type View } from "./Redaction.ts"
 import type { Amounts } from "./ToolAnnotations.ts"
@@ -152,7 +151,7 @@ export interface Options extends RetentionOptions {
 }
 
 export interface MemoryOptions extends RetentionOptions {
-  /** Records kept; 10,000, each of up to 6 kB of its result and its arguments. Beyond it the oldest go, and a gap says how many. */
+  /** Records kept; 1,000, each of up to 6 kB of its result and its arguments. Beyond it the oldest go, and a gap says how many. */
   readonly maxRecords?: number | undefined
 }
 
@@ -235,8 +234,8 @@ export const make = (
   const retention = retentionOptions(options)
   const maxWaiting = whole("AuditLog: maxWaiting", options.maxWaiting ?? 10_000)
   const checkpointEvery = whole("AuditLog: checkpointEvery", options.checkpointEvery ?? 1000)
-  const retryAfter = pause("retryAfter", options.retryAfter, 1000)
-  const writeTimeout = pause("writeTimeout", options.writeTimeout, 5000)
+  const retryAfter = millis("AuditLog: retryAfter", options.retryAfter ?? "1 second")
+  const writeTimeout = millis("AuditLog: writeTimeout", options.writeTimeout ?? "5 seconds")
   return Effect.gen(function* () {
     const parts = yield* partsOf(store, retention, checkpointEvery)
     const writer = yield* makeWriter(parts.appender, { maxWaiting, retryAfter, writeTimeout })
@@ -274,7 +273,7 @@ const partsOf = Effect.fnUntraced(function* (
 export const layerRetention = (
   options: { readonly every?: Duration.Input } = {}
 ): Layer.Layer<never, never, AuditLog> => {
-  const every = pause("every", options.every, 3_600_000)
+  const every = millis("AuditLog: every", options.every ?? "1 hour")
   return Layer.effectDiscard(
     Effect.gen(function* () {
       const log = yield* AuditLog
@@ -339,27 +338,12 @@ export const layerNoop: Layer.Layer<AuditLog> = Layer.sync(AuditLog, () => ({
 
 // --- Options ---------------------------------------------------------------
 
-const day = 86_400_000
-
 const retentionOptions = (options: RetentionOptions) => {
-  const anonymiseAfter = duration("anonymiseAfter", options.anonymiseAfter, 30 * day)
-  const archiveAfter = duration("archiveAfter", options.archiveAfter, 90 * day)
-  const deleteAfter = duration("deleteAfter", options.deleteAfter, 365 * day)
+  const anonymiseAfter = period("AuditLog: anonymiseAfter", options.anonymiseAfter ?? "30 days")
+  const archiveAfter = period("AuditLog: archiveAfter", options.archiveAfter ?? "90 days")
+  const deleteAfter = period("AuditLog: deleteAfter", options.deleteAfter ?? "365 days")
   if (options.archive !== undefined && archiveAfter > deleteAfter) {
     throw new RangeError("AuditLog: archiveAfter must not be longer than deleteAfter")
   }
   return { anonymiseAfter, archiveAfter, deleteAfter, archive: options.archive }
-}
-
-const duration = (name: string, input: Duration.Input | undefined, otherwise: number): number => {
-  if (input === undefined) return otherwise
-  const millis = Option.getOrElse(Option.map(Duration.fromInput(input), Duration.toMillis), () => Number.NaN)
-  if (!(millis > 0)) throw new RangeError(`AuditLog: ${name} must be a duration longer than 0`)
-  return millis
-}
-
-const pause = (name: string, input: Duration.Input | undefined, otherwise: number): number => {
-  const millis = duration(name, input, otherwise)
-  if (!Number.isFinite(millis)) throw new RangeError(`AuditLog: ${name} must be finite`)
-  return millis
 }

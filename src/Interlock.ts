@@ -70,7 +70,7 @@ export interface Options {
   readonly taint?: Taint.Options
   readonly approvals?: Approvals.MemoryOptions | Another<Approvals.Approvals>
   readonly bulkhead?: Bulkhead.Options
-  /** What is written down of every call; the last 10,000 in memory. */
+  /** What is written down of every call; the last 1,000 in memory. */
   readonly audit?: AuditLog.MemoryOptions | Another<AuditLog.AuditLog>
   /** Options, or a breaker of another kind: health reads it, so it cannot be replaced afterwards. */
   readonly breaker?: CircuitBreaker.Options | Layer.Layer<CircuitBreaker.CircuitBreaker>

@@ -16,14 +16,13 @@ import type { Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
-import { CurrentPrincipal } from "../Principal.ts"
-import * as Redaction from "../Redaction.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
 import { Attempt } from "./attempt.ts"
 import { type Call, limitedOf, type Outcome, type Refused, waiting } from "./call.ts"
+import { reportCause, shownIssues } from "./callText.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 import { after, refuse, type Step, type Steps, toEffect } from "./step.ts"
@@ -320,22 +319,17 @@ const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
 const reportDefects = (call: Call, tool: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Cause.hasDies(cause) ? reportCause(call, tool, cause) : Exit.void
 
-/** What a handler threw, for operators: without secrets, and without the arguments that it may quote. */
-const reportCause = (call: Call, { facts }: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const { kernel, raw } = call.running
-    const text = Redaction.aboutCall(kernel.redaction, kernel.redaction.forTool(facts), Raw.read(raw))
-    return ErrorReporter.report(Redaction.cause(cause, text))
-  })
-
 /** Where the handler runs: where it was built, then where it is called, then what this call says. */
 const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Context.Context<never> => {
-  const services = new Map(tool.context)
-  for (const [key, service] of call.running.fiber.context.mapUnsafe) services.set(key, service)
-  services.set(CurrentPrincipal.key, call.running.caller)
-  services.set(CurrentCall.key, current)
-  if (call.running.span !== undefined) services.set(Tracer.ParentSpan.key, call.running.span)
-  return Context.makeUnsafe(services)
+  const { fiber, span } = call.running
+  // A caller's context is the same for many calls, and putting two together costs as much as the rest of an attempt.
+  let services = tool.contexts.get(fiber.context)
+  if (services === undefined) {
+    services = Context.merge(tool.context, fiber.context as Context.Context<never>)
+    tool.contexts.set(fiber.context, services)
+  }
+  const own: Context.Context<never> = Context.add(services, CurrentCall, current)
+  return span === undefined ? own : (Context.add(own, Tracer.ParentSpan, span) as Context.Context<never>)
 }
 
 const progress =
@@ -354,7 +348,7 @@ const progress =
       Effect.catchCause((cause) =>
         Cause.hasInterrupts(cause)
           ? Effect.failCause(cause as Cause.Cause<never>)
-          : ErrorReporter.report(cause)
+          : reportCause(call, tool, cause, value)
       )
     )
   }
@@ -377,7 +371,9 @@ const understand = Effect.fnUntraced(function* (
   if (ended._tag !== "Value") return yield* explain(call, tool, ended)
   const { value } = ended
   call.stage = "encode"
-  const encoding = Effect.mapError(tool.codec.encodeSuccess(value), Validation.invalidResult)
+  const encoding = Effect.mapError(tool.codec.encodeSuccess(value), (issues) =>
+    Validation.invalidResult(shownIssues(call, tool, issues, value))
+  )
   return yield* Effect.match(waiting(call, encoding), {
     onSuccess: (encoded): Succeeded | Failed => {
       call.stage = undefined

@@ -61,7 +61,9 @@ export interface CompiledTool {
   readonly repeatable: boolean
   readonly handler: Tool.Handler<string>["handler"]
   /** Where the handler was built, without what only the calling fiber may say. */
-  readonly context: ReadonlyMap<string, unknown>
+  readonly context: Context.Context<never>
+  /** That and a caller's context together, by the caller's. */
+  readonly contexts: WeakMap<Context.Context<never>, Context.Context<never>>
   rules: ToolRules
   rulesVersion: number
 }
@@ -178,6 +180,7 @@ export class Kernel {
       repeatable,
       handler: handler.handler,
       context: ambientFree(handler.context),
+      contexts: new WeakMap(),
       rules: this.policy.compile(facts, digest),
       rulesVersion: this.policy.version()
     })
@@ -195,11 +198,11 @@ export class Kernel {
 }
 
 // What was ambient where a handler's layer was built must not speak for later callers.
-const ambientFree = (context: Context.Context<never>): ReadonlyMap<string, unknown> => {
+const ambientFree = (context: Context.Context<never>): Context.Context<never> => {
   const services = new Map(context.mapUnsafe)
   for (const key of [CurrentPrincipal.key, CurrentRun.key, CurrentCall.key, Tracer.ParentSpan.key])
     services.delete(key)
-  return services
+  return Context.makeUnsafe(services)
 }
 
 // A plain amount is read once; nonsense in it is the tool's bug and is found when the executor is made.
