@@ -86,9 +86,7 @@ export const run = <T extends Tools>(
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
     const deadline =
-      options.deadline === undefined
-        ? undefined
-        : startedAt + Duration.toMillis(Duration.fromInputUnsafe(options.deadline))
+      options.deadline === undefined ? undefined : startedAt + Duration.toMillis(options.deadline)
     const { results, stoppedBy } = yield* runNodes(executor.pipeline, nodes, {
       concurrency: concurrencyOf(executor, options),
       deadline,

@@ -41,12 +41,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import * as AuditLog from "./AuditLog.ts"
 import * as FileStore from "./internal/fileAuditStore.ts"
-import { whole } from "./internal/options.ts"
+import { millis, whole } from "./internal/options.ts"
 import type { Keyring } from "./Keyring.ts"
 import type { Redaction } from "./Redaction.ts"
 
@@ -88,16 +87,11 @@ export const layer = (
 
 const settingsOf = (options: StoreOptions): FileStore.Settings => {
   const { directory, fsync = "every", maxBytes = 64 * 1024 * 1024, rotateDaily = true } = options
-  const invalid = (option: string, expected: string): never => {
-    throw new RangeError(`FileAuditLog: ${option} must be ${expected}`)
-  }
-  if (directory === "") invalid("directory", "the path of a directory")
+  if (directory === "") throw new RangeError("FileAuditLog: directory must be the path of a directory")
   whole("FileAuditLog: maxBytes", maxBytes)
   if (typeof fsync === "string") {
     return { directory, maxBytes, rotateDaily, fsync, flushEvery: Duration.seconds(1) }
   }
-  const interval = Option.getOrElse(Duration.fromInput(fsync.interval), () => Duration.zero)
-  const millis = Duration.toMillis(interval)
-  if (!(millis > 0 && Number.isFinite(millis))) invalid("fsync.interval", "a finite duration longer than 0")
-  return { directory, maxBytes, rotateDaily, fsync: "interval", flushEvery: interval }
+  const flushEvery = Duration.millis(millis("FileAuditLog: fsync.interval", fsync.interval))
+  return { directory, maxBytes, rotateDaily, fsync: "interval", flushEvery }
 }

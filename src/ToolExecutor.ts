@@ -284,7 +284,7 @@ const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {})
 })
 
 const millis = (duration: Duration.Input | undefined): number | undefined =>
-  duration === undefined ? undefined : Duration.toMillis(Duration.fromInputUnsafe(duration))
+  duration === undefined ? undefined : Duration.toMillis(duration)
 
 const toExit = (ended: Ended): Exit.Exit<unknown, unknown> => {
   if ("encoded" in ended) return Exit.succeed(ended.value)

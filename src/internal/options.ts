@@ -11,10 +11,18 @@ export const whole = (name: string, value: number, least = 1, most = Number.POSI
 
 /** A finite duration in milliseconds. */
 export const millis = (name: string, input: Duration.Input, least = 1): number => {
-  const value = Option.match(Duration.fromInput(input), {
-    onNone: () => Number.NaN,
-    onSome: Duration.toMillis
-  })
+  const value = read(input)
   if (value >= least && value < Number.POSITIVE_INFINITY) return value
   throw new RangeError(`${name} must be finite and at least ${least} ms, got ${value}`)
 }
+
+/** A duration in milliseconds that may have no end. */
+export const period = (name: string, input: Duration.Input): number => {
+  const value = read(input)
+  if (value > 0) return value
+  throw new RangeError(`${name} must be a duration longer than 0, got ${value}`)
+}
+
+// What is no duration is as little one as a number that is none.
+const read = (input: Duration.Input): number =>
+  Option.match(Duration.fromInput(input), { onNone: () => Number.NaN, onSome: Duration.toMillis })

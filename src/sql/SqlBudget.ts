@@ -22,7 +22,7 @@
  */
 import * as Clock from "effect/Clock"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -36,6 +36,7 @@ import { creditOf, spenderOf } from "../internal/budgetCredit.ts"
 import { type Claim, Limits } from "../internal/budgetLimits.ts"
 import { SqlBooks } from "../internal/budgetSqlBooks.ts"
 import { SqlLedger } from "../internal/budgetSqlLedger.ts"
+import { period } from "../internal/options.ts"
 import { toBase64Url } from "../internal/sealing.ts"
 import * as Sliding from "../internal/sliding.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
@@ -51,8 +52,7 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Budget["Service"], SqlError | MigrationError, SqlClient | Scope.Scope> => {
   const compiled = new Limits(limits)
-  const keepFor = Duration.toMillis(Duration.fromInputUnsafe(options.keepFor ?? "400 days"))
-  if (!(keepFor > 0)) throw new RangeError("SqlBudget: keepFor must be longer than 0")
+  const keepFor = period("SqlBudget: keepFor", options.keepFor ?? "400 days")
   return Effect.gen(function* () {
     const sql = yield* SqlClient
     yield* migrate("interlock_budget_migrations", { "1_create_budget": createTables })

@@ -24,7 +24,7 @@ import * as Fs from "node:fs"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
@@ -38,6 +38,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection, Row } from "effect/sql/SqlConnection"
 import { classifySqliteError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import { millis } from "../internal/options.ts"
 
 export interface Options {
   /** A path, or `:memory:`; its folder must exist. A file that is created is readable by its owner only (0600). */
@@ -273,11 +274,8 @@ const waitOptions = (options: Options): Waiting => {
   if (options.filename === "" || options.filename.startsWith("file:")) {
     throw new RangeError("Sqlite: filename must be a path or :memory:")
   }
-  const timeout = Duration.fromInputUnsafe(options.busyTimeout ?? "5 seconds")
-  if (!Duration.isFinite(timeout) || Duration.isNegative(timeout)) {
-    throw new RangeError("Sqlite: busyTimeout must be finite and not negative")
-  }
-  if (Duration.isZero(timeout)) return identity
+  const timeout = millis("Sqlite: busyTimeout", options.busyTimeout ?? "5 seconds", 0)
+  if (timeout === 0) return identity
   const schedule = Schedule.min([Schedule.exponential("1 millis", 1.5), Schedule.spaced("25 millis")]).pipe(
     Schedule.jittered,
     Schedule.upTo({ duration: timeout })
