@@ -25,6 +25,7 @@ import * as Schema from "effect/Schema"
 import * as AST from "effect/SchemaAST"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
+import { isExit } from "./internal/exits.ts"
 import { Issues, kindOf, type Subject } from "./internal/issues.ts"
 import * as RawSchema from "./internal/jsonSchema.ts"
 import { beyondCodec, namesIn } from "./internal/schemaFacts.ts"
@@ -230,9 +231,6 @@ const toJson = (value: unknown, subject: Subject): Exit.Exit<unknown, ReadonlyAr
 }
 
 // --- Outcomes --------------------------------------------------------------
-
-// The library's guard forgets what the effect's types say.
-const isExit = Exit.isExit as <A, E>(effect: Effect.Effect<A, E>) => effect is Exit.Exit<A, E>
 
 type Parser = (input: unknown) => Effect.Effect<unknown, SchemaIssue.Issue>
 

@@ -9,8 +9,9 @@ import { CurrentPrincipal, type Principal } from "../Principal.ts"
 import { type Desk, sealedAs } from "./approvalDesk.ts"
 import { requestOf } from "./approvalDocument.ts"
 import { isOwn, mayNotGrant } from "./approvalRules.ts"
-import { type ApprovalStore, after, type Change, type Held } from "./approvalStore.ts"
+import type { ApprovalStore, Change, Held } from "./approvalStore.ts"
 import * as Token from "./approvalToken.ts"
+import { after } from "./exits.ts"
 import { open } from "./sealing.ts"
 
 /** Why a decision was not taken. */
@@ -113,12 +114,12 @@ export const decisions = ({
       const now = yield* Clock.currentTimeMillis
       const found = yield* held(id, now)
       if (found.state === "expired") return yield* failWith("expired", "The request has expired.")
-      const argumentsJson =
+      const callJson =
         found.sealed === undefined ? undefined : open(keyring, "sealing", found.sealed, sealedAs(id))
-      if (argumentsJson === undefined) {
+      if (callJson === undefined) {
         return yield* failWith("not_pending", `The request is ${found.state}; its arguments are gone.`)
       }
-      return { request: requestOf(found, now), argumentsJson }
+      return { request: requestOf(found, now), callJson }
     })
   }
 }

@@ -14,8 +14,9 @@ import type {
 import type { Keyring } from "../Keyring.ts"
 import * as Document from "./approvalDocument.ts"
 import { mismatch, suffices } from "./approvalRules.ts"
-import { type ApprovalStore, after, type Held } from "./approvalStore.ts"
+import type { ApprovalStore, Held } from "./approvalStore.ts"
 import * as Token from "./approvalToken.ts"
+import { after } from "./exits.ts"
 import { millis, whole } from "./options.ts"
 import { sameMac, seal, toBase64Url } from "./sealing.ts"
 
@@ -204,7 +205,7 @@ export class Desk {
       decidedAt: undefined,
       reason: undefined,
       token: undefined,
-      sealed: seal(keyring, "sealing", question.argumentsJson, sealedAs(id)),
+      sealed: seal(keyring, "sealing", question.callJson, sealedAs(id)),
       revision: 0
     }
   }

@@ -1,6 +1,5 @@
 /** Where approvals are kept: what `Approvals.make` asks of a store, and no decision of its own. */
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Effect from "effect/Effect"
 import type { Selection, State, Unavailable } from "../Approvals.ts"
 import type { Document } from "./approvalDocument.ts"
 
@@ -99,15 +98,3 @@ export const changed = (held: Held, { to, by, at, reason, token }: Change, revis
   sealed: to === "pending" || to === "granted" ? held.sealed : undefined,
   revision
 })
-
-/** Goes on with a store's answer, at once where it is there. */
-export const after = <A, B, E, E2>(
-  answer: Effect.Effect<A, E>,
-  next: (value: A) => Effect.Effect<B, E2>
-): Effect.Effect<B, E | E2> => {
-  if (!isExit(answer)) return Effect.flatMap(answer, next)
-  return Exit.isSuccess(answer) ? next(answer.value) : Exit.failCause(answer.cause)
-}
-
-// The library's guard forgets what the effect's types say.
-const isExit = Exit.isExit as <A, E>(effect: Effect.Effect<A, E>) => effect is Exit.Exit<A, E>

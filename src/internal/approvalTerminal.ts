@@ -5,7 +5,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { Terminal } from "effect/Terminal"
 import type { Approvals, Asked, Request } from "../Approvals.ts"
 import * as Principal from "../Principal.ts"
-import { after } from "./approvalStore.ts"
+import { after } from "./exits.ts"
 
 type Service = Approvals["Service"]
 

@@ -15,7 +15,7 @@ import { Budget } from "../Budget.ts"
 import { KillSwitch } from "../KillSwitch.ts"
 import { CurrentPrincipal } from "../Principal.ts"
 import { SecurityPolicy } from "../SecurityPolicy.ts"
-import { after } from "./approvalStore.ts"
+import { after } from "./exits.ts"
 
 /** Tells of an event on behalf of whoever acts; never fails. */
 const teller = Effect.map(

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Reason } from "../ToolError.ts"
 import type { Outcome } from "./call.ts"
+import { isExit } from "./exits.ts"
 
 /** `undefined`: the next stage. `again`: from the first one, since what they said may have changed. */
 export type Step = Outcome | "again" | undefined
@@ -38,6 +39,3 @@ const failed = (cause: Cause.Cause<Reason>): Steps => {
     ? (Exit.failCause(cause) as Exit.Exit<never>)
     : refuse(failure.error)
 }
-
-// The library's guard forgets what the effect's types say.
-const isExit = Exit.isExit as <A, E>(effect: Effect.Effect<A, E>) => effect is Exit.Exit<A, E>

@@ -1,0 +1,15 @@
+/** Effects that may be there already: what waits for nothing answers with an `Exit`. */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+
+/** The library's guard forgets what the effect's types say. */
+export const isExit = Exit.isExit as <A, E>(effect: Effect.Effect<A, E>) => effect is Exit.Exit<A, E>
+
+/** Goes on with an answer, at once where it is there. */
+export const after = <A, B, E, E2>(
+  answer: Effect.Effect<A, E>,
+  next: (value: A) => Effect.Effect<B, E2>
+): Effect.Effect<B, E | E2> => {
+  if (!isExit(answer)) return Effect.flatMap(answer, next)
+  return Exit.isSuccess(answer) ? next(answer.value) : Exit.failCause(answer.cause)
+}
