@@ -76,7 +76,8 @@ const claim = (call: Call, tool: CompiledTool, key: string, takeOver: boolean): 
         call.answeredFrom = "idempotency"
         return given(call, tool, answer.outcome)
       case "InFlight":
-        return after(waiting(call, answer.wait), () => claim(call, tool, key, takeOver))
+        // Rights may have gone meanwhile, and another's answer is for those who have them now.
+        return after(waiting(call, answer.wait), () => "again")
       case "Conflict":
         return refuse({ _tag: "IdempotencyConflict", key })
       case "Abandoned":
