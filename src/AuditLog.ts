@@ -65,7 +65,7 @@ import { millis, period, whole } from "./internal/options.ts"
 import { Keyring } from "./Keyring.ts"
 import { Redaction, type View } from "./Redaction.ts"
 import type { Amounts } from "./ToolAnnotations.ts"
-import type { Reason, Status } from "./ToolError.ts"
+import type { Status, Unavailable } from "./ToolError.ts"
 
 export type { Head, Position } from "./internal/auditChain.ts"
 export type { Selection } from "./internal/auditQuery.ts"
@@ -80,10 +80,9 @@ export {
   storeError
 } from "./internal/auditStore.ts"
 export { type Problem, type Verification, verifyLines } from "./internal/auditVerification.ts"
+export type { Unavailable } from "./ToolError.ts"
 
 // --- Models ----------------------------------------------------------------
-
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
 export type Kind = "tool_call" | "model_call" | "approval" | "policy" | "admin"
 

@@ -48,9 +48,10 @@ import * as Sliding from "./internal/sliding.ts"
 import type { Principal } from "./Principal.ts"
 import type { Run } from "./Run.ts"
 import type { Amounts, ToolFacts } from "./ToolAnnotations.ts"
-import type { Reason } from "./ToolError.ts"
+import type { Reason, Unavailable } from "./ToolError.ts"
 
 export { usd } from "./internal/amounts.ts"
+export type { Unavailable } from "./ToolError.ts"
 
 /** The most that may be spent. */
 export interface Limit {
@@ -83,7 +84,6 @@ export interface Limit {
 export type Dimension = "call" | "run" | "principal" | "tenant"
 
 export type BudgetExceeded = Extract<Reason, { readonly _tag: "BudgetExceeded" }>
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
 /** Who would spend what. */
 export interface Spending {

@@ -49,9 +49,9 @@ import {
 } from "./internal/idempotencyRecord.ts"
 import * as KeyText from "./internal/keyText.ts"
 import { whole } from "./internal/options.ts"
-import type { Reason } from "./ToolError.ts"
+import type { Reason, Unavailable } from "./ToolError.ts"
 
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
+export type { Unavailable } from "./ToolError.ts"
 
 /** Whose effect a key names: the same key of another principal or tool is another. */
 export interface Key {

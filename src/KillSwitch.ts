@@ -39,7 +39,9 @@ import * as Local from "./internal/killSwitchLocal.ts"
 import * as Shared from "./internal/killSwitchShared.ts"
 import type { Principal } from "./Principal.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
-import type { Reason } from "./ToolError.ts"
+import type { Reason, Unavailable } from "./ToolError.ts"
+
+export type { Unavailable } from "./ToolError.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -73,7 +75,6 @@ export interface Change {
 }
 
 export type Killed = Extract<Reason, { readonly _tag: "Killed" }>
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
 // --- Service ---------------------------------------------------------------
 

@@ -29,9 +29,9 @@ import { toJson } from "./internal/jsonText.ts"
 import * as KeyText from "./internal/keyText.ts"
 import { Line, type Place } from "./internal/line.ts"
 import { whole } from "./internal/options.ts"
-import type { Reason } from "./ToolError.ts"
+import type { Unavailable } from "./ToolError.ts"
 
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
+export type { Unavailable } from "./ToolError.ts"
 
 /** Whose result of what. `principal` is absent where the tool's results are shared within the tenant. */
 export interface Key {

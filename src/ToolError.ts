@@ -220,6 +220,8 @@ export const Reason = Schema.Union([
 ])
 export type Reason = typeof Reason.Type
 export type ReasonTag = Reason["_tag"]
+/** What every port fails with whose store does not answer. */
+export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 
 // --- The table -------------------------------------------------------------
 

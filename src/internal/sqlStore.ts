@@ -5,9 +5,7 @@ import * as ErrorReporter from "effect/ErrorReporter"
 import * as Migrator from "effect/sql/Migrator"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Reason } from "../ToolError.ts"
-
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
+import type { Unavailable } from "../ToolError.ts"
 
 /**
  * Creates and alters an adapter's tables: `migrations` are named `1_create_x`, `2_add_y`, each an effect that runs its
