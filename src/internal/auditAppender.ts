@@ -9,7 +9,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Semaphore from "effect/Semaphore"
@@ -21,7 +20,7 @@ import { type Head, openHead, openLine, type Position, signGap, signHead, signLi
 import { type Keys, type PersonalKey, sealPersonal } from "./auditKeys.ts"
 import { type Draft, fieldsOf } from "./auditRecord.ts"
 import type { AuditStore, AuditStoreError, StoredLine } from "./auditStore.ts"
-import { mac, toBase64Url } from "./sealing.ts"
+import { mac, randomId } from "./sealing.ts"
 
 interface Sealed {
   readonly alias: string
@@ -261,7 +260,7 @@ export class Appender {
       if (this.#known?.log !== undefined) return this.#known.log
       const [first] = last === undefined ? [] : yield* Stream.runCollect(Stream.take(this.#store.read({}), 1))
       const opened = first === undefined ? undefined : openLine(this.#keyring, first.line)
-      return typeof opened === "object" ? opened.previous : toBase64Url(randomBytesUnsafe(16))
+      return typeof opened === "object" ? opened.previous : randomId()
     }
   )
 

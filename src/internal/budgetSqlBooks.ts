@@ -10,6 +10,7 @@ import type { Amounts } from "../ToolAnnotations.ts"
 import { amountOf, unforeseen } from "./amounts.ts"
 import * as Limits from "./budgetLimits.ts"
 import * as Windows from "./budgetWindows.ts"
+import type { Numeric } from "./sqlStore.ts"
 
 /** What identifies a row. */
 interface Place {
@@ -34,13 +35,13 @@ interface Row {
   readonly name: string
   readonly unit: string
   readonly id: string
-  readonly max: number | bigint
-  readonly starts: number | bigint
-  readonly ends: number | bigint
-  readonly settled: number | bigint
-  readonly reserved: number | bigint
-  readonly overrun: number | bigint
-  readonly alerted: number | bigint
+  readonly max: Numeric
+  readonly starts: Numeric
+  readonly ends: Numeric
+  readonly settled: Numeric
+  readonly reserved: Numeric
+  readonly overrun: Numeric
+  readonly alerted: Numeric
 }
 
 export class SqlBooks {
@@ -296,7 +297,7 @@ export class SqlBooks {
 
   #delete(id: string): Effect.Effect<Held | undefined, SqlError> {
     return Effect.map(
-      this.#sql<{ reserved: number | bigint; expired: number | bigint; parts: string }>`
+      this.#sql<{ reserved: Numeric; expired: Numeric; parts: string }>`
         DELETE FROM interlock_budget_reservations WHERE id = ${id} RETURNING reserved, expired, parts`,
       ([row]) =>
         row && {

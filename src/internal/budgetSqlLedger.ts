@@ -6,6 +6,7 @@ import type { Credit, Spending, Spent, SpentQuery } from "../Budget.ts"
 import type { Amounts } from "../ToolAnnotations.ts"
 import { amountOf } from "./amounts.ts"
 import * as Ledger from "./budgetLedger.ts"
+import type { Numeric } from "./sqlStore.ts"
 
 export class SqlLedger {
   readonly #sql: SqlClient
@@ -119,18 +120,18 @@ export class SqlLedger {
 }
 
 interface SpentRow {
-  readonly day?: number | bigint
+  readonly day?: Numeric
   readonly tenant?: string
   readonly principal?: string
   readonly tool?: string
   readonly run?: string
   readonly unit: string
-  readonly amount: number | bigint
-  readonly attempts: number | bigint
+  readonly amount: Numeric
+  readonly attempts: Numeric
 }
 
 interface CreditRow {
-  readonly time: number | bigint
+  readonly time: Numeric
   readonly tenant: string | null
   readonly principal: string
   readonly tool: string | null

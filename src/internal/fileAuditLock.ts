@@ -16,14 +16,13 @@
  * it looks before it writes, and writes no more.
  */
 import * as Clock from "effect/Clock"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Disk } from "./fileAuditDisk.ts"
-import { toBase64Url } from "./sealing.ts"
+import { randomId } from "./sealing.ts"
 
 /** A process, as far as it can be told apart from every other. */
 interface Owner {
@@ -60,7 +59,7 @@ export const acquire: (
   disk: Disk
 ) => Effect.Effect<Lock, PlatformError | Held, Scope.Scope> = Effect.fnUntraced(function* (fs, disk) {
   const own = yield* ownerOf(fs)
-  const name = `${toBase64Url(randomBytesUnsafe(12))}${suffix}`
+  const name = `${randomId()}${suffix}`
   yield* Effect.acquireRelease(disk.write(name, encoder.encode(JSON.stringify(own))), () =>
     Effect.ignore(disk.remove(name))
   )

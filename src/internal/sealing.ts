@@ -54,6 +54,9 @@ export const mac = (key: Uint8Array, text: string): string =>
 /** Whether two macs are the same, in time that does not tell where they differ. */
 export const sameMac = (a: string, b: string): boolean => timingSafeEqual(utf8ToBytes(a), utf8ToBytes(b))
 
+/** A text that nobody guesses, and that nobody else has. */
+export const randomId = (): string => toBase64Url(randomBytesUnsafe(16))
+
 const concat = (a: Uint8Array, b: Uint8Array): Uint8Array => {
   const joined = new Uint8Array(a.length + b.length)
   joined.set(a)

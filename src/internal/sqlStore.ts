@@ -1,4 +1,4 @@
-/** What every SQL adapter shares: its tables, and what it says when the database does not answer. */
+/** What every SQL adapter shares: its tables, its numbers, and what it says when the database does not answer. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
@@ -6,6 +6,12 @@ import * as Migrator from "effect/sql/Migrator"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Unavailable } from "../ToolError.ts"
+
+/** A number as it comes from a database: of a `BIGINT` some make a `bigint`, others a text. */
+export type Numeric = number | bigint | string
+
+/** The last time that a `Date` knows, for what has no end. */
+export const endOfTime = 8.64e15
 
 /**
  * Creates and alters an adapter's tables: `migrations` are named `1_create_x`, `2_add_y`, each an effect that runs its

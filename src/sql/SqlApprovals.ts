@@ -40,7 +40,7 @@ import { checked } from "../internal/approvalDesk.ts"
 import { read } from "../internal/approvalDocument.ts"
 import { changed } from "../internal/approvalStore.ts"
 import { millis } from "../internal/options.ts"
-import { migrate, unavailable } from "../internal/sqlStore.ts"
+import { migrate, type Numeric, unavailable } from "../internal/sqlStore.ts"
 import type { Keyring } from "../Keyring.ts"
 
 export interface Options extends CommonOptions {
@@ -70,11 +70,11 @@ interface Row {
   readonly signature: string
   readonly state: State
   readonly decided_by: string | null
-  readonly decided_at: number | bigint | null
+  readonly decided_at: Numeric | null
   readonly reason: string | null
   readonly token: string | null
   readonly sealed: string | null
-  readonly revision: number | bigint
+  readonly revision: Numeric
 }
 
 const makeStore = Effect.fnUntraced(function* (
@@ -91,7 +91,7 @@ const makeStore = Effect.fnUntraced(function* (
       if (Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined) {
         return Effect.andThen(ErrorReporter.report(Cause.fail(new Error(inTransaction))), Effect.fail(notNow))
       }
-      const next = sql<{ revision: number | bigint }>`
+      const next = sql<{ revision: Numeric }>`
         UPDATE interlock_approvals_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`
       return answer(sql.withTransaction(Effect.flatMap(next, (rows) => body(Number(rows[0]!.revision)))))
     })
@@ -138,7 +138,7 @@ const makeStore = Effect.fnUntraced(function* (
           const expired = yield* expireAll(overdue, revision)
           const found = find(yield* about(call))
           if (found !== undefined) return { put: { _tag: "Found", held: found } as Put, expired }
-          const [undecided] = yield* sql<{ count: number | bigint; until: number | bigint | null }>`
+          const [undecided] = yield* sql<{ count: Numeric; until: Numeric | null }>`
             SELECT COUNT(*) AS count, MIN(expires_at) AS until FROM interlock_approvals
             WHERE owner = ${owner} AND state = 'pending'`
           if (Number(undecided!.count) >= maxUndecided) {
@@ -203,7 +203,7 @@ const makeStore = Effect.fnUntraced(function* (
       interval,
       revision: answer(
         Effect.map(
-          sql<{ revision: number | bigint }>`SELECT revision FROM interlock_approvals_revision WHERE id = 1`,
+          sql<{ revision: Numeric }>`SELECT revision FROM interlock_approvals_revision WHERE id = 1`,
           (rows) => Number(rows[0]!.revision)
         )
       ),

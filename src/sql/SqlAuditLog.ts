@@ -26,7 +26,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import * as AuditLog from "../AuditLog.ts"
-import { migrate } from "../internal/sqlStore.ts"
+import { migrate, type Numeric } from "../internal/sqlStore.ts"
 import type { Keyring } from "../Keyring.ts"
 import type { Redaction } from "../Redaction.ts"
 
@@ -165,9 +165,6 @@ const storeOf = (sql: SqlClient): AuditLog.AuditStore => {
 const moved = { _tag: "moved" } as const
 
 const pageSize = 500
-
-/** `BIGINT` comes as a `bigint` from some databases. */
-type Numeric = number | bigint | string
 
 interface Row {
   readonly sequence: Numeric

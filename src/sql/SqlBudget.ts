@@ -21,7 +21,6 @@
  *   transaction of the fiber that runs it, and would be rolled back with it.
  */
 import * as Clock from "effect/Clock"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -37,7 +36,7 @@ import { type Claim, Limits } from "../internal/budgetLimits.ts"
 import { SqlBooks } from "../internal/budgetSqlBooks.ts"
 import { SqlLedger } from "../internal/budgetSqlLedger.ts"
 import { period } from "../internal/options.ts"
-import { toBase64Url } from "../internal/sealing.ts"
+import { randomId } from "../internal/sealing.ts"
 import * as Sliding from "../internal/sliding.ts"
 import { migrate, unavailable } from "../internal/sqlStore.ts"
 
@@ -85,7 +84,7 @@ export const make = (
       peek: (spending, now) => withClaims(spending, (claims) => books.peek(claims, now)),
       reserve: (spending, now) =>
         withClaims(spending, (claims) => {
-          const id = newId()
+          const id = randomId()
           return Effect.onInterrupt(
             Effect.andThen(purge(now), books.reserve(id, spending, claims, now)),
             () => Effect.ignore(answering(books.refund(id)))
@@ -105,7 +104,7 @@ export const make = (
             books.credit(
               compiled.claims(spenderOf(spender), amounts),
               now,
-              ledger.credited(newId(), creditOf(spender, amounts, why, now))
+              ledger.credited(randomId(), creditOf(spender, amounts, why, now))
             )
           )
         ),
@@ -132,8 +131,6 @@ const attempt = <A>(work: () => Effect.Effect<A, SqlError>): Effect.Effect<A, Un
     return Exit.die(defect)
   }
 }
-
-const newId = (): string => toBase64Url(randomBytesUnsafe(16))
 
 // --- Tables ----------------------------------------------------------------
 

@@ -20,7 +20,6 @@
  *   the transaction of the fiber that runs it, and would be rolled back with it.
  */
 import * as Clock from "effect/Clock"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -39,8 +38,8 @@ import {
 import { Signal } from "../internal/idempotencySignal.ts"
 import * as KeyText from "../internal/keyText.ts"
 import { millis } from "../internal/options.ts"
-import { mac, open, seal, toBase64Url } from "../internal/sealing.ts"
-import { migrate, unavailable } from "../internal/sqlStore.ts"
+import { mac, open, randomId, seal } from "../internal/sealing.ts"
+import { endOfTime, migrate, type Numeric, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
 
 export interface Options extends Retention {
@@ -90,7 +89,7 @@ export const make = (
       claim: Claiming,
       now: number
     ): Effect.Effect<boolean, SqlError> => {
-      const expiresAt = Math.min(Math.ceil(claim.expiresAt), maxTime)
+      const expiresAt = Math.min(Math.ceil(claim.expiresAt), endOfTime)
       const orTakeOver =
         claim.takeOver === true
           ? sql`OR (known.phase <> 'done' AND known.expires_at <= ${now} AND known.arguments_hash = excluded.arguments_hash)`
@@ -208,7 +207,7 @@ export const make = (
           unavailable("idempotency")
         ),
       claim: (key, claiming, now) => {
-        const token = toBase64Url(randomBytesUnsafe(16))
+        const token = randomId()
         const lease = { key, callId: claiming.callId, token }
         return Effect.andThen(purge(now), claim(key, token, claiming, now)).pipe(
           // A database may have done what its client no longer waits for.
@@ -258,15 +257,14 @@ type Claiming = Parameters<Idempotency["Service"]["claim"]>[1]
 /** Under the active key, then under those before. */
 type Ids = readonly [string, ...Array<string>]
 
-/** As drivers give it: large integers may be bigints, or text. */
 interface Row {
   readonly id: string
   readonly call_id: string
   readonly arguments_hash: string
   readonly token: string | null
   readonly phase: Phase
-  readonly expires_at: number | bigint | string
-  readonly forget_at: number | bigint | string
+  readonly expires_at: Numeric
+  readonly forget_at: Numeric
   readonly abandoned: string | null
   readonly outcome: string | null
 }
@@ -283,8 +281,6 @@ const knownOf = (row: Row): Known => ({
 /** An outcome opens only in the row it was sealed for. */
 const contextOf = (id: string): string => `idempotency/${id}`
 
-/** The last time that a `Date` knows; leases without an end get it. */
-const maxTime = 8.64e15
 const purgeInterval = 60_000
 
 const createTable = Effect.gen(function* () {

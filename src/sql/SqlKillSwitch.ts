@@ -21,7 +21,7 @@ import type { MigrationError } from "effect/sql/Migrator"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { millis } from "../internal/options.ts"
-import { migrate } from "../internal/sqlStore.ts"
+import { migrate, type Numeric } from "../internal/sqlStore.ts"
 import { KillSwitch, makeShared, type Stop, type StopStore, type Target } from "../KillSwitch.ts"
 
 export interface Options {
@@ -96,9 +96,6 @@ const storeOf = (sql: SqlClient): StopStore<SqlError> => {
       })
   }
 }
-
-/** Databases differ in what they make of a `BIGINT`. */
-type Numeric = number | bigint | string
 
 interface Row {
   readonly id: string

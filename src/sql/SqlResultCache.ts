@@ -21,7 +21,7 @@ import { toJson } from "../internal/jsonText.ts"
 import * as KeyText from "../internal/keyText.ts"
 import { whole } from "../internal/options.ts"
 import { mac, open, seal } from "../internal/sealing.ts"
-import { migrate, unavailable } from "../internal/sqlStore.ts"
+import { endOfTime, migrate, type Numeric, unavailable } from "../internal/sqlStore.ts"
 import { Keyring } from "../Keyring.ts"
 import { type Entry, type Key, ResultCache } from "../ResultCache.ts"
 
@@ -63,7 +63,7 @@ export const make = (
 
     const put = (
       key: Key,
-      { encoded, since = maxTime, tags, ttl }: Parameters<ResultCache["Service"]["put"]>[1],
+      { encoded, since = endOfTime, tags, ttl }: Parameters<ResultCache["Service"]["put"]>[1],
       now: number
     ): Effect.Effect<void, SqlError> =>
       Effect.gen(function* () {
@@ -74,7 +74,7 @@ export const make = (
           return
         }
         const value = seal(keyring, "sealing", json.text, contextOf(id))
-        const expiresAt = Math.min(Math.ceil(now + ttl), maxTime)
+        const expiresAt = Math.min(Math.ceil(now + ttl), endOfTime)
         const marks = tags.map((tag) => ` ${hash("tag", tag)} `).join("")
         yield* sql`INSERT INTO interlock_result_cache (id, tool, tags, principal, tenant, stored_at, expires_at, value)
           SELECT ${id}, ${hash("tool", key.tool)}, ${marks}, CAST(${principalOf(key.principal)} AS TEXT),
@@ -124,14 +124,11 @@ export const layer = (
 
 interface Row {
   readonly value: string
-  readonly stored_at: number | bigint | string
+  readonly stored_at: Numeric
 }
 
 /** A value opens only in the row it was sealed for. */
 const contextOf = (id: string): string => `result-cache/${id}`
-
-/** The last time that a `Date` knows. */
-const maxTime = 8.64e15
 
 const createTables = Effect.gen(function* () {
   const sql = yield* SqlClient
