@@ -54,14 +54,14 @@ import type { View } from "./Redaction.ts"
 import type { Finding } from "./Screening.ts"
 import type { Copied } from "./Taint.ts"
 import type { RiskLevel } from "./ToolAnnotations.ts"
-import type { Reason } from "./ToolError.ts"
+import type { Reason, Unavailable } from "./ToolError.ts"
 import type * as Verdict from "./Verdict.ts"
 
 export type { About, ApprovalStore, Change, Held, Put } from "./internal/approvalStore.ts"
+export type { Unavailable } from "./ToolError.ts"
 
 // --- Models ----------------------------------------------------------------
 
-export type Unavailable = Extract<Reason, { readonly _tag: "Unavailable" }>
 export type Invalid = Extract<Reason, { readonly _tag: "ApprovalInvalid" }>
 
 /** The call as it stands now: what a grant must fit. */
@@ -94,8 +94,8 @@ export interface Question extends Subject {
   readonly copied: ReadonlyArray<Copied>
   /** What screening flagged. */
   readonly findings: ReadonlyArray<Finding>
-  /** JSON of the raw arguments: kept sealed, wiped when the request is decided against, used or expired. */
-  readonly argumentsJson: string
+  /** JSON of the raw arguments, and of what else makes the call the same when it is resumed: kept sealed, wiped when the request is decided against, used or expired. */
+  readonly callJson: string
   /** The request whose arguments a human has edited into these, and who did. */
   readonly replaces?: { readonly request: string; readonly editor: string } | undefined
 }
@@ -103,7 +103,7 @@ export interface Question extends Subject {
 export type State = "pending" | "granted" | "rejected" | "used" | "expired" | "revoked" | "replaced"
 
 /** A request as anyone who may decide sees it. Times in milliseconds since the epoch. */
-export interface Request extends Omit<Question, "argumentsHash" | "argumentsJson"> {
+export interface Request extends Omit<Question, "argumentsHash" | "callJson"> {
   /** From the secure random; never used again. */
   readonly id: string
   readonly state: State
@@ -172,13 +172,10 @@ export class Approvals extends Context.Service<
     ) => Effect.Effect<Redeemed, Unavailable>
     /** Waits until a request is no longer pending. */
     readonly decided: (id: string) => Effect.Effect<void, Unavailable>
-    /** The raw arguments of a request that is pending or granted. */
+    /** What was sealed of a request that is pending or granted. */
     readonly open: (
       id: string
-    ) => Effect.Effect<
-      { readonly request: Request; readonly argumentsJson: string },
-      ApprovalError | Unavailable
-    >
+    ) => Effect.Effect<{ readonly request: Request; readonly callJson: string }, ApprovalError | Unavailable>
 
     // What humans do: always on behalf of the calling fiber's principal.
     /** Grants a request and gives the signed token that lets the call run once. */
@@ -336,7 +333,7 @@ const fixed = (state: "granted" | "rejected"): Approvals["Service"] => {
 }
 
 const requestAbout = (subject: Subject & Partial<Question>, state: State, now: number): Request => {
-  const { argumentsHash: _hash, argumentsJson: _json, ...about } = subject
+  const { argumentsHash: _hash, callJson: _json, ...about } = subject
   return {
     by: "approve",
     actor: undefined,

@@ -125,9 +125,13 @@ const entryOf = (entry: string): { readonly id: string; readonly secret: string 
 
 // Checked here, where the setting's name is known, and without showing any of it.
 const Keys = Schema.String.check(
-  Schema.makeFilter((text: string) =>
-    text.split(",").every((entry) => /^\s*[A-Za-z0-9_-]{1,64}\s*:.{32,}$/.test(entry))
+  Schema.makeFilter((text: string) => {
+    const entries = text.split(",")
+    if (!entries.every((entry) => /^\s*[A-Za-z0-9_-]{1,64}\s*:\s*\S.{30,}\S\s*$/.test(entry))) {
+      return "must be a list of id:secret, each secret of at least 32 characters"
+    }
+    return new Set(entries.map((entry) => entryOf(entry).id)).size === entries.length
       ? undefined
-      : "must be a list of id:secret, each secret of at least 32 characters"
-  )
+      : "must name each key once"
+  })
 )

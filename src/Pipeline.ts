@@ -36,6 +36,7 @@ import * as ArgumentLimits from "./internal/argumentLimits.ts"
 import { ArgumentsView } from "./internal/argumentsView.ts"
 import { reportAttempt, reported, settleAttempt } from "./internal/attempts.ts"
 import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
+import { reportCause, shownPlaces } from "./internal/callText.ts"
 import { askInConversation } from "./internal/confirmation.ts"
 import { encodeParams } from "./internal/encodeParams.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
@@ -113,8 +114,10 @@ const govern = (
                   Effect.failCause(cause)
                 )
               : Effect.andThen(
-                  ErrorReporter.report(cause),
-                  end({ reason: { _tag: "HandlerDefect" }, outcomeUnknown: call.attempts > 0 })
+                  reportCause(call, tool, cause),
+                  Effect.suspend(() =>
+                    end({ reason: { _tag: "HandlerDefect" }, outcomeUnknown: call.attempts > 0 })
+                  )
                 )
         }
       )
@@ -177,9 +180,8 @@ const go = (call: Call, tool: CompiledTool, index: number, step: Step): Effect.E
 const stop = (call: Call, tool: CompiledTool, index: number, outcome: Outcome): Effect.Effect<Outcome> => {
   const { reason } = outcome
   if (reason === undefined) return Exit.succeed(outcome)
-  const stage = (stages[index] as (typeof stages)[number]).name
-  // The last stage has stages of its own, and has said which.
-  if (stage !== "handler") call.stage = stage
+  // Some stages have stages of their own, and have said which.
+  call.stage ??= (stages[index] as (typeof stages)[number]).name
   const { callLimits } = tool
   const { quota } = call.running
   const charge =
@@ -193,7 +195,7 @@ const stop = (call: Call, tool: CompiledTool, index: number, outcome: Outcome): 
     Cause.hasInterrupts(cause)
       ? Effect.failCause(cause)
       : // A bug on the way to the fallback leaves the failure as it was.
-        Effect.as(ErrorReporter.report(cause), outcome)
+        Effect.as(reportCause(call, tool, cause), outcome)
   )
 }
 
@@ -205,6 +207,7 @@ const startOver = (call: Call): void => {
   running.copied = []
   running.quota = running.quota === "looked" ? "none" : running.quota
   call.verdicts = []
+  call.stage = undefined
 }
 
 // --- The end of a call -----------------------------------------------------
@@ -270,7 +273,7 @@ const view = (call: Call, tool: CompiledTool): void => {
 const mark = (call: Call, outcome: Outcome): void => {
   const { tool } = call.running
   if (tool?.screening === undefined || !("encoded" in outcome)) return
-  const findings = tool.screening.result(outcome.encoded)
+  const findings = shownPlaces(call, tool, tool.screening.result(outcome.encoded), outcome.encoded)
   if (findings.length === 0) return
   call.note({
     stage: "encode",
@@ -392,8 +395,15 @@ const look = (kernel: Kernel, request: Request): Effect.Effect<Looked> =>
             return Exit.void
           }
           call.stage = undefined
-          return Effect.map(toEffect((stage.look ?? stage.enter)(call, tool)), (step) =>
-            said(call.stage ?? stage.name, step === "again" ? undefined : step)
+          const step = Effect.suspend(() => toEffect((stage.look ?? stage.enter)(call, tool)))
+          return step.pipe(
+            // What would end the call as a bug is an answer, too.
+            Effect.catchCause((cause) =>
+              Cause.hasInterrupts(cause)
+                ? Effect.failCause(cause)
+                : Effect.as(reportCause(call, tool, cause), refuse({ _tag: "HandlerDefect" }))
+            ),
+            Effect.map((step) => said(call.stage ?? stage.name, step === "again" ? undefined : step))
           )
         },
         { discard: true }

@@ -20,6 +20,7 @@ import type { Evaluation } from "./Evaluation.ts"
 import { Health } from "./Health.ts"
 import * as ApprovalToken from "./internal/approvalToken.ts"
 import type { Ended, Request } from "./internal/call.ts"
+import type { KeptCall } from "./internal/confirmation.ts"
 import { governedToolkit, handlersOf } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
 import * as Raw from "./internal/raw.ts"
@@ -28,7 +29,7 @@ import { toError, toResult } from "./internal/result.ts"
 import { Keyring } from "./Keyring.ts"
 import { Permissions } from "./Permissions.ts"
 import * as Pipeline from "./Pipeline.ts"
-import { CurrentPrincipal, type Principal } from "./Principal.ts"
+import * as Principal from "./Principal.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 import type { Overrides, ToolCall } from "./ToolCall.ts"
 import type { Reason, ToolError } from "./ToolError.ts"
@@ -117,7 +118,7 @@ export interface Edit {
   readonly tool?: string
   readonly params: unknown
   /** On whose behalf the edited call is made: the request's principal, as it stands now. */
-  readonly principal: Principal
+  readonly principal: Principal.Principal
 }
 
 /**
@@ -141,7 +142,7 @@ export const make = <T extends Tools>(
     const index = ToolIndex.make(facts)
     const visible = Effect.fnUntraced(function* () {
       const permissions = Context.get(services, Permissions)
-      const principal = yield* CurrentPrincipal
+      const principal = yield* Principal.CurrentPrincipal
       const names = new Set<string>()
       for (const tool of facts) {
         if ((yield* permissions.check(principal, tool))._tag === "Granted") names.add(tool.name)
@@ -173,7 +174,10 @@ export const make = <T extends Tools>(
           const { callId: id, id: request, tool } = read.claims
           const call = { door: "execute", tool, id, approval } as const
           return Effect.matchEffect(approvals.open(request), {
-            onSuccess: ({ argumentsJson }) => result({ ...call, params: Raw.of(JSON.parse(argumentsJson)) }),
+            onSuccess: ({ callJson }) => {
+              const { params, ...kept }: KeptCall = JSON.parse(callJson)
+              return result({ ...kept, ...call, params: Raw.of(params) })
+            },
             onFailure: (failure) =>
               Effect.flatMap(whyNot(approvals, request, failure), (refused) =>
                 result({ ...call, params: Raw.nothing, refused })
@@ -181,9 +185,13 @@ export const make = <T extends Tools>(
           })
         }),
       edit: Effect.fnUntraced(function* ({ params, principal, request, tool }: Edit) {
-        const editor = yield* CurrentPrincipal
+        const editor = yield* Principal.CurrentPrincipal
         const before = yield* approvals.get(request)
-        if (before !== undefined && !isSame(before, principal)) {
+        if (before === undefined)
+          return yield* Effect.fail(
+            new ApprovalError({ reason: "not_found", message: "There is no such request." })
+          )
+        if (!isSame(before, principal)) {
           return yield* Effect.fail(
             new ApprovalError({
               reason: "not_allowed",
@@ -191,18 +199,17 @@ export const make = <T extends Tools>(
             })
           )
         }
-        const replaced = yield* approvals.replace(request)
-        return yield* Effect.provideService(
-          result({
-            door: "execute",
-            tool: tool ?? replaced.tool,
-            params: Raw.of(params),
-            requireConfirmation: true,
-            replaces: { request, editor: editor.id }
-          }),
-          CurrentPrincipal,
-          principal
-        )
+        const edited: Request = {
+          door: "execute",
+          tool: tool ?? before.tool,
+          params: Raw.of(params),
+          requireConfirmation: true,
+          replaces: { request, editor: editor.id }
+        }
+        // What nobody would be asked about is answered as it is, and the request stays for another try.
+        const { stopsAt } = yield* Principal.provide(pipeline.evaluate(edited), principal)
+        if (stopsAt === "confirmation") yield* approvals.replace(request)
+        return yield* Principal.provide(result(edited), principal)
       }),
       digests: Object.fromEntries(
         Array.from(pipeline.tools.values(), ({ digest, facts }) => [facts.name, digest])
@@ -237,7 +244,7 @@ export const make = <T extends Tools>(
     return executor as unknown as ToolExecutor<T>
   })
 
-const isSame = (request: ApprovalRequest, principal: Principal): boolean =>
+const isSame = (request: ApprovalRequest, principal: Principal.Principal): boolean =>
   request.principal === principal.id && request.tenant === principal.tenant
 
 /** Why what a token stands for cannot be run any more. */

@@ -92,7 +92,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
           assert.deepStrictEqual(yield* approvals.list(), [request])
           assert.deepStrictEqual(yield* approvals.open(request.id), {
             request,
-            argumentsJson: `{"to":"shop","card":"4111"}`
+            callJson: `{"to":"shop","card":"4111"}`
           })
         })
       )
@@ -107,7 +107,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
             { tool: "refund" },
             { principal: "bob" },
             { tenant: "t" },
-            { argumentsJson: "{}" },
+            { callJson: "{}" },
             { toolDigest: "tool-2" },
             { policyDigest: "policy-2" },
             { by: "approve" }
@@ -310,7 +310,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
             assert.strictEqual(yield* refusal(approvals.open(id), ada), "not_pending")
           }
           assert.deepStrictEqual(yield* approvals.get(sibling.id), sibling)
-          assert.strictEqual((yield* approvals.open(sibling.id)).argumentsJson, question().argumentsJson)
+          assert.strictEqual((yield* approvals.open(sibling.id)).callJson, question().callJson)
           yield* Principal.provide(approvals.grant(sibling.id), ada)
           assert.strictEqual(yield* outcome(approvals, { callId: "sibling" }), "Granted")
         })
@@ -412,7 +412,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
     // Each row: what somebody tries with the grant of one call, and why it is refused.
     describe("the forgery table", () => {
       const rows: ReadonlyArray<readonly [name: string, Details, why: string]> = [
-        ["swapped arguments", { argumentsJson: `{"to":"thief"}` }, "other_arguments"],
+        ["swapped arguments", { callJson: `{"to":"thief"}` }, "other_arguments"],
         ["swapped tool", { tool: "pay_all" }, "another_tool"],
         ["swapped principal", { principal: "bob" }, "another_principal"],
         ["swapped tenant", { tenant: "t" }, "another_principal"],
@@ -539,12 +539,12 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
       it.effect("a stale id that points at a newer call", () =>
         Effect.gen(function* () {
           const approvals = yield* opened()
-          const stale = yield* granted(approvals, { argumentsJson: `{"to":"shop"}` })
-          const newer = yield* pending(approvals, { argumentsJson: `{"to":"thief"}` })
+          const stale = yield* granted(approvals, { callJson: `{"to":"shop"}` })
+          const newer = yield* pending(approvals, { callJson: `{"to":"thief"}` })
           assert.notStrictEqual(newer.id, stale.request.id)
-          assert.strictEqual(yield* outcome(approvals, { argumentsJson: `{"to":"thief"}` }), "Pending")
+          assert.strictEqual(yield* outcome(approvals, { callJson: `{"to":"thief"}` }), "Pending")
           assert.strictEqual(
-            yield* outcome(approvals, { argumentsJson: `{"to":"thief"}` }, stale.token),
+            yield* outcome(approvals, { callJson: `{"to":"thief"}` }, stale.token),
             "other_arguments"
           )
         })
@@ -582,7 +582,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
             assert.strictEqual(yield* outcome(during, { ...now, callId: "first" }, first.token), "Granted")
             assert.strictEqual(yield* outcome(during, { ...now, callId: "second" }), "Granted")
             assert.strictEqual((yield* pending(during, { ...now, callId: "waiting" })).id, waiting.id)
-            assert.strictEqual((yield* during.open(waiting.id)).argumentsJson, question().argumentsJson)
+            assert.strictEqual((yield* during.open(waiting.id)).callJson, question().callJson)
             const { token } = yield* Principal.provide(during.grant(waiting.id), ada)
             assert.match(token, /^v1\.b\./)
             assert.strictEqual(yield* outcome(during, { ...now, callId: "waiting" }, token), "Granted")

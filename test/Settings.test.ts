@@ -302,7 +302,7 @@ describe("the defaults in the table", () => {
     view: { value: {}, masked: [] },
     copied: [],
     findings: [],
-    argumentsJson: "{}"
+    callJson: "{}"
   })
 
   it.effect("are those that hold", () =>

@@ -107,7 +107,7 @@ describe("SqlApprovals", () => {
       const { token } = yield* Effect.scoped(first)
       const approvals = yield* on(yield* client(filename))
       const [request] = yield* approvals.list({ callId: "call-2" })
-      assert.strictEqual((yield* approvals.open(request!.id)).argumentsJson, question().argumentsJson)
+      assert.strictEqual((yield* approvals.open(request!.id)).callJson, question().callJson)
       assert.strictEqual(yield* outcome(approvals, {}, token), "Granted")
       assert.strictEqual(yield* outcome(approvals, {}, token), "used")
     })
@@ -273,7 +273,7 @@ describe("SqlApprovals, tampered with", () => {
       const { request, token } = yield* granted(approvals)
       const [row] = yield* sql<{ document: string }>`SELECT document FROM interlock_approvals`
       const document = JSON.parse(row!.document)
-      const thief = { argumentsJson: `{"to":"thief"}` }
+      const thief = { callJson: `{"to":"thief"}` }
       const changes: ReadonlyArray<readonly [object, Details]> = [
         [{ argumentsHash: subject(thief).argumentsHash("a") }, thief],
         [{ toolDigest: "tool-2" }, { toolDigest: "tool-2" }],
@@ -345,8 +345,8 @@ describe("SqlApprovals, tampered with", () => {
     Effect.gen(function* () {
       const filename = yield* file
       const approvals = yield* on(yield* client(filename))
-      yield* pending(approvals, { argumentsJson: `{"card":"4111-very-secret"}` })
-      yield* granted(approvals, { callId: "call-2", argumentsJson: `{"card":"4111-very-secret"}` })
+      yield* pending(approvals, { callJson: `{"card":"4111-very-secret"}` })
+      yield* granted(approvals, { callId: "call-2", callJson: `{"card":"4111-very-secret"}` })
       const bytes = ["", "-wal"].map((suffix) => Fs.readFileSync(filename + suffix, "latin1")).join("")
       assert.include(bytes, "call-2")
       assert.notInclude(bytes, "very-secret")

@@ -6,6 +6,7 @@ import * as Schema from "effect/Schema"
 import type { Approvals, Options, Request, State, Unavailable } from "../Approvals.ts"
 import type { Keyring } from "../Keyring.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
+import { CurrentRun, type Run } from "../Run.ts"
 import { type Desk, sealedAs } from "./approvalDesk.ts"
 import { requestOf } from "./approvalDocument.ts"
 import { isOwn, mayNotGrant } from "./approvalRules.ts"
@@ -58,7 +59,7 @@ export const decisions = ({
 
   const decide = (id: string, decision: Decision): Effect.Effect<Decided, ApprovalError | Unavailable> =>
     Effect.withFiber((fiber) => {
-      const decider = fiber.getRef(CurrentPrincipal)
+      const decider = deciderOf(fiber.getRef(CurrentPrincipal), fiber.getRef(CurrentRun))
       const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
       return after(held(id, now), (held): Effect.Effect<Decided, ApprovalError | Unavailable> => {
         const refusal = decision.mayNot(decider, requestOf(held, now))
@@ -122,6 +123,13 @@ export const decisions = ({
       return { request: requestOf(found, now), callJson }
     })
   }
+}
+
+/** Who drives a run is the actor of all that is done in it, calls and decisions alike. */
+const deciderOf = (principal: Principal, run: Run | undefined): Principal => {
+  const actor =
+    run?.actor ?? principal.actor ?? (run?.driver === "model" ? { kind: "model", id: run.id } : undefined)
+  return actor === undefined ? principal : { ...principal, actor }
 }
 
 interface Decided {

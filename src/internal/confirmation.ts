@@ -21,11 +21,12 @@ import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
 import { claimAfterAsking, releaseKey } from "./answers.ts"
 import { keyedHash } from "./argumentsView.ts"
+import { lookAtAttempt } from "./attempts.ts"
 import { type Call, type Outcome, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
-import { after, refuse, type Steps } from "./step.ts"
+import { after, refuse, type Steps, toEffect } from "./step.ts"
 
 /** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
 export const toolsOwn = (
@@ -143,16 +144,18 @@ const pending = (call: Call, request: ApprovalRequest): Steps => {
 export const confirmed = (call: Call, tool: CompiledTool): Steps => {
   const { grant, kernel, request } = call.running
   if (grant === undefined) return undefined
-  return after(
-    kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now()),
-    (redeemed): Steps => {
+  const redeem = (): Steps =>
+    after(kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now()), (redeemed): Steps => {
       if (redeemed._tag === "Invalid") return refuse(redeemed.reason)
       if (redeemed._tag === "Rejected") return refuse(rejection(redeemed.request))
       // Somebody else has used it since it was found.
       if (redeemed._tag !== "Granted") return refuse({ _tag: "ApprovalInvalid", why: "used" })
       call.approval = redeemed.request.id
       return call.running.mayTakeOver ? claimAfterAsking(call, tool) : undefined
-    }
+    })
+  // A circuit that is open, or a budget that is spent, must not cost a human another answer.
+  return Effect.flatMap(lookAtAttempt(call, tool), (refused) =>
+    refused === undefined ? toEffect(redeem()) : Effect.succeed(refused)
   )
 }
 
@@ -204,10 +207,25 @@ const questionOf = (call: Call, tool: CompiledTool): Question => {
     view: call.arguments.view,
     copied,
     findings,
-    argumentsJson: JSON.stringify(Raw.read(raw)) ?? "{}",
+    callJson: callJson(request, Raw.read(raw)),
     replaces: request.replaces
   }
 }
+
+/** Everything of a call that makes it the same when it is resumed: not only its arguments. */
+export interface KeptCall {
+  readonly params: unknown
+  readonly timeout?: number
+  readonly retries?: number
+  readonly idempotencyKey?: string
+  readonly step?: string
+  readonly metadata?: Readonly<Record<string, string>>
+}
+
+const callJson = (
+  { idempotencyKey, metadata, retries, step, timeout }: Call["running"]["request"],
+  params: unknown
+): string => JSON.stringify({ params, timeout, retries, idempotencyKey, step, metadata })
 
 const pendingReason = (call: Call, request: ApprovalRequest | undefined): Reason => ({
   _tag: "PendingConfirmation",
@@ -222,5 +240,5 @@ const pendingReason = (call: Call, request: ApprovalRequest | undefined): Reason
 const rejection = (request: ApprovalRequest): Reason => ({
   _tag: "ApprovalRejected",
   request: request.id,
-  message: request.reason ?? ""
+  message: (request.reason ?? "").replace(/\.$/, "")
 })

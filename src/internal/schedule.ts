@@ -3,15 +3,14 @@
  * nodes and edges: every node waits for a count, and is looked at once when it
  * falls to zero.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
+import { reportOnlooker } from "./callText.ts"
 import * as Raw from "./raw.ts"
 import type { BatchRequest } from "./request.ts"
 import { start, startsPerTurn, withoutRun } from "./startCall.ts"
@@ -104,7 +103,7 @@ export const runNodes = (
           options.onProgress?.({ total: nodes.length, ended, running, last: result })
         } catch (defect) {
           // Who looks on must not change what happens.
-          fork(ErrorReporter.report(Cause.die(defect)))
+          fork(reportOnlooker(pipeline.kernel, node.request, result, defect))
         }
         if (!halted && options.stops(node, result)) {
           stoppedBy = result.callId
@@ -192,7 +191,7 @@ export const runNodes = (
         halt()
         return Effect.callback<void>((done) => {
           onIdle = () => done(Exit.void)
-          if (running === 0) onIdle()
+          if (running === 0 && parked === 0) onIdle()
         })
       })
     })

@@ -28,8 +28,12 @@ import * as Verdict from "../Verdict.ts"
 // --- Layers ----------------------------------------------------------------
 
 /** The complete set, deterministic: retries after 100, 200, 400 ms without jitter, nothing traced. */
-export const layer = (options: Interlock.Options = {}): Layer.Layer<Interlock.Services> =>
-  Interlock.layer(Settings.merge({ defaults: { retry: steady }, telemetry: Telemetry.layerNoop }, options))
+export const layer = <const O extends Interlock.Options = Interlock.Options>(
+  options: O = {} as O
+): Layer.Layer<Interlock.Services, Interlock.ErrorOf<O>, Interlock.RequirementsOf<O>> =>
+  Interlock.layer(
+    Settings.merge({ defaults: { retry: steady }, telemetry: Telemetry.layerNoop }, options) as O
+  )
 
 const steady = Retry.make({ schedule: Schedule.exponential("100 millis") })
 

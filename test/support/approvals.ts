@@ -52,7 +52,7 @@ export interface Details extends Partial<Omit<Approvals.Question, "argumentsHash
 
 /** A question of ada's model to pay somebody. */
 export const question = ({ keyring = keys, ...details }: Details = {}): Approvals.Question => {
-  const argumentsJson = details.argumentsJson ?? `{"to":"shop","card":"4111"}`
+  const callJson = details.callJson ?? `{"to":"shop","card":"4111"}`
   return {
     callId: "call-1",
     tool: "pay",
@@ -70,10 +70,10 @@ export const question = ({ keyring = keys, ...details }: Details = {}): Approval
     copied: [{ path: "to", tool: "fetch", callId: "call-0" }],
     findings: [{ rule: "sql", path: "to", message: "Looks like SQL.", severity: "flag" }],
     ...details,
-    argumentsJson,
+    callJson,
     argumentsHash: (id) => {
       const key = keyring.key("arguments", id)
-      return key === undefined ? undefined : mac(key, argumentsJson)
+      return key === undefined ? undefined : mac(key, callJson)
     }
   }
 }

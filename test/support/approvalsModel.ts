@@ -14,7 +14,7 @@ export const modelOptions = { maxUndecided: 3, expiresAfter: 30 }
 export interface CallStep {
   readonly principal: "ada" | "bob"
   readonly callId: "1" | "2"
-  readonly argumentsJson: "{}" | "[]"
+  readonly callJson: "{}" | "[]"
   readonly toolDigest: "t" | "t2"
   readonly by: "confirm" | "approve"
 }
@@ -36,7 +36,7 @@ export type Step =
 const arbitraryCall: fc.Arbitrary<CallStep> = fc.record({
   principal: fc.constantFrom("ada", "ada", "bob"),
   callId: fc.constantFrom("1", "1", "2"),
-  argumentsJson: fc.constantFrom("{}", "{}", "{}", "[]"),
+  callJson: fc.constantFrom("{}", "{}", "{}", "[]"),
   toolDigest: fc.constantFrom("t", "t", "t", "t2"),
   by: fc.constantFrom("confirm", "confirm", "approve")
 })
@@ -124,7 +124,7 @@ export class Model {
         if (request === undefined) return { to: "not_found" }
         if (request.state === "expired") return { to: "expired" }
         const opens = request.state === "pending" || request.state === "granted"
-        return { to: opens ? request.call.argumentsJson : "not_pending" }
+        return { to: opens ? request.call.callJson : "not_pending" }
       }
       case "grant":
         return this.#decide(step.request, mayGrant(step.by), ["pending"], "granted")
@@ -163,7 +163,7 @@ export class Model {
     const why = ((): Invalid["why"] | undefined => {
       if (request.call.principal !== call.principal) return "another_principal"
       if (request.call.callId !== call.callId) return "another_call"
-      if (request.call.argumentsJson !== call.argumentsJson) return "other_arguments"
+      if (request.call.callJson !== call.callJson) return "other_arguments"
       if (request.call.toolDigest !== call.toolDigest) return "tool_changed"
       if (request.call.by === "confirm" && call.by === "approve") return "policy_changed"
       return request.state === "granted" ? undefined : (request.state as "used" | "revoked" | "expired")
@@ -188,7 +188,7 @@ export class Model {
         request.expiresAt > this.now &&
         request.call.principal === call.principal &&
         request.call.callId === call.callId &&
-        request.call.argumentsJson === call.argumentsJson &&
+        request.call.callJson === call.callJson &&
         request.call.toolDigest === call.toolDigest
     )
     const newest = fitting.toReversed()
@@ -272,7 +272,7 @@ export const perform = (approvals: Service, book: Book, step: Step): Effect.Effe
         yield* approvals.expire
         return { to: "expired" }
       case "ask": {
-        const view = { value: step.call.argumentsJson, masked: [] }
+        const view = { value: step.call.callJson, masked: [] }
         const asked = yield* approvals.ask(question({ ...step.call, view }), now)
         return asked._tag === "Full"
           ? { to: `Full ${asked.retryAfter}` }
@@ -288,7 +288,7 @@ export const perform = (approvals: Service, book: Book, step: Step): Effect.Effe
         return book.note(redeemed._tag, redeemed.request)
       }
       case "open":
-        return { to: (yield* approvals.open(book.ids[step.request] ?? "nothing")).argumentsJson }
+        return { to: (yield* approvals.open(book.ids[step.request] ?? "nothing")).callJson }
       case "grant": {
         const { request, token } = yield* approvals.grant(book.ids[step.request] ?? "nothing")
         book.tokens.set(request.id, token)
