@@ -118,15 +118,25 @@ export const layer = (options?: Options): Layer.Layer<Redaction> => Layer.sync(R
 
 /**
  * Shows texts about one call, such as the message of an error: what is detected, and every text of four characters or
- * more that `params` masks in these arguments, wherever it is quoted, also as JSON or percent-encoded.
+ * more that is masked in these arguments, and in the result where there is one, wherever it is quoted, also as JSON or
+ * percent-encoded. `names`, which a schema knows, are no secrets where they stand in what it declares to be one.
  */
 export const aboutCall = (
   redaction: Redaction["Service"],
   tool: ToolRedaction,
-  raw: unknown
+  raw: unknown,
+  more: { readonly names?: ReadonlySet<string>; readonly result?: unknown } = {}
 ): ((text: string) => string) => {
-  const quoted = unquote(raw, tool.params(raw).value)
-  return (text) => redaction.text(quoted(text))
+  const { names = new Set<string>(), result } = more
+  try {
+    const quoted = unquote(raw, tool.params(raw).value, names)
+    if (result === undefined) return (text) => redaction.text(quoted(text))
+    const fromResult = unquote(result, tool.result(result).value, names)
+    return (text) => redaction.text(fromResult(quoted(text)))
+  } catch {
+    // Where the arguments' own code throws, nobody knows what a text says of them.
+    return () => "[cannot be shown]"
+  }
 }
 
 /** A cause with every message, stack and field shown by `text`, which is `aboutCall` or a redaction's own. */

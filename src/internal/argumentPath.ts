@@ -1,7 +1,7 @@
 /** How messages name a place inside the arguments: `body.links[2].url`. Keys are shown, values never. */
 
 /** Keys come from outside; a longer one is cut. */
-const maxKey = 64
+export const maxKey = 64
 
 /** The path as people write it; `""` is the arguments themselves. */
 export const format = (path: ReadonlyArray<string | number>): string => {

@@ -1,21 +1,34 @@
 /** What a text quotes of a call's arguments is shown in it as it is shown in them. */
 import * as Redacted from "effect/Redacted"
+import * as ArgumentPath from "./argumentPath.ts"
 
 /** Shorter ones stand in too many words to be looked for. */
 const shortest = 4
 const most = 1000
 
-/** Replaces, wherever they are quoted, the texts of a value that are shown otherwise in its view. */
-export const unquote = (raw: unknown, shown: unknown): ((text: string) => string) => {
+/**
+ * Replaces, wherever they are quoted, the texts of a value that are shown otherwise in its view, keys included but for
+ * `names`, which are not the value's own.
+ */
+export const unquote = (
+  raw: unknown,
+  shown: unknown,
+  names: ReadonlySet<string>
+): ((text: string) => string) => {
   const hidden = new Map<string, string>()
-  compare(raw, shown, hidden)
+  compare(raw, shown, names, hidden)
   return (text) => replace(text, hidden)
 }
 
-const compare = (raw: unknown, shown: unknown, into: Map<string, string>): void => {
+const compare = (
+  raw: unknown,
+  shown: unknown,
+  names: ReadonlySet<string>,
+  into: Map<string, string>
+): void => {
   if (into.size >= most || raw === shown) return
   if (typeof shown === "string") {
-    leaves(raw, shown, into)
+    leaves(raw, shown, names, into)
     return
   }
   if (typeof raw !== "object" || raw === null || typeof shown !== "object" || shown === null) return
@@ -24,12 +37,17 @@ const compare = (raw: unknown, shown: unknown, into: Map<string, string>): void 
   for (const [index, key] of Object.keys(raw).entries()) {
     const there = Object.hasOwn(shown, key) ? key : masks[index]
     if (there === undefined) return
-    if (there !== key) add(key, there, into)
-    compare(own(raw, key), own(shown, there), into)
+    if (there !== key) addKey(key, there, into)
+    compare(own(raw, key), own(shown, there), names, into)
   }
 }
 
-const leaves = (value: unknown, mask: string, into: Map<string, string>): void => {
+const leaves = (
+  value: unknown,
+  mask: string,
+  names: ReadonlySet<string>,
+  into: Map<string, string>
+): void => {
   const stack: Array<unknown> = [value]
   const seen = new Set<unknown>()
   while (stack.length > 0 && into.size < most && seen.size < 10_000) {
@@ -40,7 +58,10 @@ const leaves = (value: unknown, mask: string, into: Map<string, string>): void =
     else if (item instanceof URL) stack.push(item.href)
     else if (typeof item === "object" && item !== null && !seen.has(item)) {
       seen.add(item)
-      for (const key of Object.keys(item)) stack.push(own(item, key))
+      for (const key of Object.keys(item)) {
+        if (!Array.isArray(item) && !names.has(key)) addKey(key, mask, into)
+        stack.push(own(item, key))
+      }
     }
   }
 }
@@ -53,6 +74,13 @@ const add = (secret: string, mask: string, into: Map<string, string>): void => {
   into.set(JSON.stringify(secret).slice(1, -1), mask)
   // A lone surrogate cannot be percent-encoded.
   if (secret.isWellFormed()) into.set(encodeURIComponent(secret), mask)
+}
+
+/** Messages name keys, and cut long ones. */
+const addKey = (key: string, mask: string, into: Map<string, string>): void => {
+  add(key, mask, into)
+  const cut = ArgumentPath.shorten(key, ArgumentPath.maxKey)
+  if (cut !== key) add(cut, mask, into)
 }
 
 /** What stands in for one is not looked into for another. */

@@ -69,7 +69,7 @@ class Walk {
       case "string": {
         if (this.#config.isMask(value)) return value
         const rule = ruleFor(rules, value)
-        return rule === undefined ? this.text(value) : this.#hide(value, rule.name)
+        return rule === undefined ? this.text(value, place) : this.#hide(value, rule.name)
       }
       case "number":
       case "bigint": {
@@ -101,9 +101,9 @@ class Walk {
   }
 
   /** A text with what is found in it masked; what is too long is cut. */
-  text(whole: string): string {
+  text(whole: string, place?: Place): string {
     const { maxLength } = this.#config
-    const json = this.#json(whole)
+    const json = this.#json(whole, place)
     if (json !== undefined) return json
     const cut = whole.length <= maxLength ? whole.length : wordStart(whole, maxLength)
     let shown = this.#masked(whole, cut)
@@ -130,8 +130,11 @@ class Walk {
     return shown === undefined ? undefined : shown + text.slice(at, cut)
   }
 
-  /** A text that is an object or a list as JSON is shown as one; `undefined` where it is none, or hides nothing. */
-  #json(text: string): string | undefined {
+  /**
+   * A text that is an object or a list as JSON is shown as one, by what is declared of it: models write so what they
+   * should give as it is. `undefined` where it is none, or hides nothing.
+   */
+  #json(text: string, place: Place | undefined): string | undefined {
     if (this.#inText || text.length > this.#config.maxLength || !/^\s{0,100}[{[]/.test(text)) return undefined
     let value: unknown
     try {
@@ -141,7 +144,7 @@ class Walk {
     }
     this.#inText = true
     const before = this.masked.length
-    const shown = this.show(value, undefined, noRules, 1)
+    const shown = this.show(value, place, noRules, 1)
     this.#inText = false
     return this.masked.length === before ? undefined : JSON.stringify(shown)
   }

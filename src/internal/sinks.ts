@@ -86,9 +86,9 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
 
   // Causes.
-  sink("Pipeline.ts", ["report"], "cause", "defects of the pipeline and of handlers"),
-  sink("internal/attempts.ts", ["report"], "cause", "defects of handlers and of stores"),
-  sink("internal/schedule.ts", ["report"], "cause", "defects of who watches a batch"),
+  sink("Pipeline.ts", ["report"], "cause", "errors of stores, and defects of telemetry"),
+  sink("internal/attempts.ts", ["report"], "cause", "errors of stores"),
+  sink("internal/callText.ts", ["report"], "cause", "defects of handlers, of what tools say, of onlookers"),
   sink("internal/startCall.ts", ["report"], "cause", "defects of calls that nobody waits for"),
   sink("internal/sqlStore.ts", ["report"], "cause", "errors of a database"),
 
@@ -150,5 +150,6 @@ export const readers: Readonly<Record<string, string>> = {
   "internal/stages.ts":
     "measures, encodes and views them; to policy, codec, screening, loops, taint and the tool",
   "internal/confirmation.ts": "hashes them; as JSON to approvals, which seal it",
-  "internal/attempts.ts": "to the handler, the tool's cost, and to what hides them in causes"
+  "internal/attempts.ts": "to the handler, and the tool's cost",
+  "internal/callText.ts": "to what hides them in texts"
 }

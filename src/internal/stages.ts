@@ -18,6 +18,7 @@ import { copyOf } from "./argumentsCopy.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { attempts, lookAtAttempt } from "./attempts.ts"
 import { type Call, limitedOf, waiting } from "./call.ts"
+import { shownIssues, shownPlaces, shownVerdict } from "./callText.ts"
 import { confirm, confirmed, lookAtConfirmation, toolsOwn } from "./confirmation.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
@@ -184,19 +185,16 @@ const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
 const policyRaw: Stage = {
   name: "policy_raw",
   needs: "size",
-  enter: (call) => byArguments(call, "policy_raw", Raw.read(call.running.raw))
+  enter: (call, tool) => byArguments(call, tool, "policy_raw", Raw.read(call.running.raw))
 }
 
-const byArguments = (call: Call, stage: StageName, params: unknown): Step => {
+const byArguments = (call: Call, tool: CompiledTool, stage: StageName, params: unknown): Step => {
   const { byArguments, shadow } = call.running.rules as ToolRules
   if (byArguments === undefined && shadow?.byArguments === undefined) return undefined
   const { caller } = call.running
-  return ruled(
-    call,
-    stage,
-    byArguments?.(params, caller) ?? Verdict.allow,
-    shadow === undefined ? undefined : (shadow.byArguments?.(params, caller) ?? Verdict.allow)
-  )
+  const says = (rule: typeof byArguments) =>
+    rule === undefined ? Verdict.allow : shownVerdict(call, tool, rule(params, caller))
+  return ruled(call, stage, says(byArguments), shadow === undefined ? undefined : says(shadow.byArguments))
 }
 
 const decode: Stage = {
@@ -205,7 +203,9 @@ const decode: Stage = {
   enter: (call, tool) => {
     const { running } = call
     if (running.request.decoded === true) return undefined
-    const decoding = Effect.mapError(tool.codec.decode(Raw.read(running.raw)), Validation.invalidParams)
+    const decoding = Effect.mapError(tool.codec.decode(Raw.read(running.raw)), (issues) =>
+      Validation.invalidParams(shownIssues(call, tool, issues))
+    )
     return after(waiting(call, decoding), (params) => {
       running.params = Raw.of(params)
       return undefined
@@ -220,7 +220,7 @@ const policyDecoded: Stage = {
   enter: (call, tool) => {
     const { running } = call
     const params = Raw.read(running.params)
-    const denied = byArguments(call, "policy_decoded", params)
+    const denied = byArguments(call, tool, "policy_decoded", params)
     if (denied !== undefined) return denied
     if (running.request.requireConfirmation === true) {
       running.verdict = Verdict.combine(running.verdict, callersWish)
@@ -242,8 +242,9 @@ const screening: Stage = {
   name: "screening",
   needs: "decode",
   enter: (call, tool) => {
-    const findings = tool.screening?.params(Raw.read(call.running.raw))
-    if (findings === undefined || findings.length === 0) return undefined
+    const found = tool.screening?.params(Raw.read(call.running.raw))
+    if (found === undefined || found.length === 0) return undefined
+    const findings = shownPlaces(call, tool, found)
     call.running.findings = findings
     const refused = findings.filter((finding) => finding.severity === "refuse")
     const reasons = findings.map(({ message, rule }) => ({ rule, message }))
@@ -290,8 +291,8 @@ const taint: Stage = {
     const { kernel, raw, run } = call.running
     const tainted = run === undefined ? undefined : kernel.taint.check(run, tool.facts, Raw.read(raw))
     if (tainted === undefined) return undefined
-    call.running.copied = tainted.copied
-    return ruled(call, "taint", tainted.verdict, undefined)
+    call.running.copied = shownPlaces(call, tool, tainted.copied)
+    return ruled(call, "taint", shownVerdict(call, tool, tainted.verdict), undefined)
   }
 }
 
