@@ -19,6 +19,7 @@
  * Not found: hosts in base64, in HTML entities, put together by the tool, or
  * behind a redirect or a DNS name.
  */
+import { percentDecoded } from "./decoding.ts"
 
 /** Stands for a host where there is a URL but no way to read it. */
 export const unreadable = "(unreadable)"
@@ -52,7 +53,7 @@ export const firstRefused = (text: string, refused: (host: string) => boolean): 
       (/[\t\n\r]/.test(current) ? scan(current.replace(/[\t\n\r]+/g, ""), refused, true) : undefined) ??
       scan(current, refused, false)
     if (host !== undefined || round === 3 || !escape.test(current)) return host
-    current = trim(unescape(current))
+    current = trim(percentDecoded(current))
   }
 }
 
@@ -66,18 +67,6 @@ const trim = (text: string): string => {
 }
 
 const escape = /%[0-9a-f]{2}/i
-
-const unescape = (text: string): string =>
-  text.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
-    try {
-      return decodeURIComponent(run)
-    } catch {
-      // Not UTF-8: the ASCII in it is still what another decoder would see.
-      return run.replace(/%([0-7][0-9a-f])/gi, (_, hex: string) =>
-        String.fromCharCode(Number.parseInt(hex, 16))
-      )
-    }
-  })
 
 /** Where a URL's host may begin. */
 const marks = /:[/\\]*|[/\\]{2,}/g
@@ -279,7 +268,7 @@ const hasRealEnd = (host: string, written: string): boolean => {
   if (!/^[a-z0-9_-]+$/.test(last)) return false
   if (!last.startsWith("xn--")) return true
   // What WHATWG has not mapped to ASCII is a letter of a domain, or a quote that ends the text.
-  const labels = unescape(written)
+  const labels = percentDecoded(written)
     .replace(/:\d*$/, "")
     .normalize("NFKC")
     .split(/[.。]+/)

@@ -5,7 +5,7 @@
  * This marks; it protects nobody. Whoever words it differently is not found, and an article about
  * injections is. What protects is `Taint`, which does not look at what a text says.
  */
-import { fold, readings } from "./taintText.ts"
+import { fold, readings } from "./readings.ts"
 
 /** What such a text does, as the end of a sentence that begins with its place. */
 export type Sign = string

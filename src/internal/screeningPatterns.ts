@@ -6,6 +6,7 @@
  * path, only the tool that puts it there can make it safe, with parameters, by escaping, by resolving. What
  * they are for is to stop what has no business in a field, and to show the rest to whoever looks.
  */
+import { characterOf, percentDecoded } from "./decoding.ts"
 
 /** A text as it came, and once more decoded where it was encoded. */
 export interface Views {
@@ -21,21 +22,10 @@ export const viewsOf = (raw: string): Views => {
   let decoded = /[^\0-\x7f]/.test(raw) ? raw.normalize("NFKC") : raw
   for (let round = 0; round < 3 && /%[0-9a-f]{2}/i.test(decoded); round++) {
     const before = decoded
-    decoded = decoded.replace(/(?:%[0-9a-f]{2})+/gi, unescape)
+    decoded = percentDecoded(decoded)
     if (decoded === before) break
   }
   return { raw, decoded }
-}
-
-const unescape = (run: string): string => {
-  try {
-    return decodeURIComponent(run)
-  } catch {
-    // Not UTF-8: the ASCII in it is still what another decoder would see.
-    return run.replace(/%([0-7][0-9a-f])/gi, (_, hex: string) =>
-      String.fromCharCode(Number.parseInt(hex, 16))
-    )
-  }
 }
 
 const either = ({ decoded, raw }: Views, test: (text: string) => boolean): boolean =>
@@ -144,8 +134,7 @@ const unentity = (text: string): string =>
         /&(?:#(x[0-9a-f]{1,6}|\d{1,7})|([a-z]{2,7}));?/gi,
         (entity, code: string, name: string) => {
           if (name !== undefined) return entities.get(name.toLowerCase()) ?? entity
-          const point = /^x/i.test(code) ? Number.parseInt(code.slice(1), 16) : Number.parseInt(code, 10)
-          return point < 0x110000 ? String.fromCodePoint(point) : entity
+          return characterOf(code) ?? entity
         }
       )
     : text
@@ -206,7 +195,7 @@ const plainPath = (raw: string): string => {
     const before = plain
     if (/%|[\xc0\xc1]/.test(plain)) {
       for (const [pattern, character] of overlong) plain = plain.replace(pattern, character)
-      plain = plain.replace(/%25/g, "%").replace(/(?:%[0-9a-f]{2})+/gi, unescape)
+      plain = percentDecoded(plain.replace(/%25/g, "%"))
     }
     if (plain === before) break
   }

@@ -8,7 +8,7 @@
  */
 import type { Copied, Source } from "../Taint.ts"
 import * as ArgumentPath from "./argumentPath.ts"
-import * as Text from "./taintText.ts"
+import * as Text from "./readings.ts"
 
 /** Characters of output that are kept of one run, newest first. */
 export const maxCharacters = 262_144

@@ -6,6 +6,7 @@
  * Unicode tag characters, base64 and hexadecimal. What is put together from several places, translated,
  * summarised, reversed or enciphered is not recognised.
  */
+import { characterOf, percentDecoded } from "./decoding.ts"
 import * as Hosts from "./hosts.ts"
 
 const nonAscii = /[^\0-\x7f]/
@@ -29,7 +30,7 @@ export const readings = (text: string): ReadonlyArray<string> => {
     if (reading !== "" && !found.includes(reading)) found.push(reading)
   }
   add(unescape(text))
-  add(text.replace(/&#(x[0-9a-f]{1,6}|\d{1,7});/gi, (entity, code: string) => character(code) ?? entity))
+  add(text.replace(/&#(x[0-9a-f]{1,6}|\d{1,7});/gi, (entity, code: string) => characterOf(code) ?? entity))
   if (/\udb40[\udc20-\udc7e]/.test(text)) {
     add(text.replace(/[\u{e0020}-\u{e007e}]/gu, (tag) => String.fromCharCode(tag.codePointAt(0)! - 0xe0000)))
   }
@@ -37,22 +38,10 @@ export const readings = (text: string): ReadonlyArray<string> => {
   return found
 }
 
-const character = (code: string): string | undefined => {
-  const point = /^x/i.test(code) ? Number.parseInt(code.slice(1), 16) : Number.parseInt(code, 10)
-  return point > 0 && point < 0x110000 ? String.fromCodePoint(point) : undefined
-}
-
+/** An address in an address is encoded twice. */
 const unescape = (text: string): string => {
   let current = text
-  for (let round = 0; round < 3 && /%[0-9a-f]{2}/i.test(current); round++) {
-    current = current.replace(/(?:%[0-9a-f]{2})+/gi, (run) => {
-      try {
-        return decodeURIComponent(run)
-      } catch {
-        return run
-      }
-    })
-  }
+  for (let round = 0; round < 3 && /%[0-9a-f]{2}/i.test(current); round++) current = percentDecoded(current)
   return current
 }
 
