@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Terminal from "effect/Terminal"
-import { Approvals, AuditLog, type Interlock, KillSwitch, Principal } from "effect-interlock"
+import { Approvals, AuditLog, type Interlock, KillSwitch, Principal, Run } from "effect-interlock"
 import { open } from "./support/world.ts"
 
 const Kit = Toolkit.make(Tool.make("pay"))
@@ -48,7 +48,7 @@ describe("an event", () => {
           policy: { requireConfirmation: ["pay"] },
           approvals: Approvals.layerTerminal().pipe(Layer.provide(terminal))
         })
-        yield* pay
+        yield* Run.provide(pay, Run.make({ id: "run", actor: { kind: "model", id: "m" } }))
         assert.deepStrictEqual(yield* events, [action])
         const [event] = yield* audit.query({ phase: "event" })
         assert.deepInclude(event?.personal, { principal: "ada" })

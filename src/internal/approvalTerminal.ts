@@ -5,6 +5,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { Terminal } from "effect/Terminal"
 import type { Approvals, Asked, Request } from "../Approvals.ts"
 import * as Principal from "../Principal.ts"
+import { CurrentRun } from "../Run.ts"
 import { after } from "./exits.ts"
 
 type Service = Approvals["Service"]
@@ -25,7 +26,9 @@ export const atTerminal = (approvals: Service, terminal: Terminal): Service => {
       ? approvals.grant(request.id)
       : approvals.reject(request.id, "The person at the terminal said no.")
     // Somebody may have decided, or time may have: what there is now counts.
-    return Effect.match(Principal.provide(decided, person), { onFailure: () => false, onSuccess: () => true })
+    // The call that asks may be of a run, and its run's actor is not the one who answers.
+    const outside = Effect.provideService(decided, CurrentRun, undefined)
+    return Effect.match(Principal.provide(outside, person), { onFailure: () => false, onSuccess: () => true })
   }
 
   const settle = Effect.fnUntraced(function* (request: Request) {
