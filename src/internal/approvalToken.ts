@@ -18,12 +18,12 @@ const Claims = Schema.Struct({
   decidedBy: Schema.String,
   decidedAt: Schema.Finite
 })
-export type Claims = typeof Claims.Type
+type Claims = typeof Claims.Type
 
 const version = "v1"
 
 /** Who let a request run, and when. */
-export interface Grant {
+interface Grant {
   readonly decidedBy: string
   readonly decidedAt: number
 }

@@ -67,7 +67,7 @@ interface Ended {
   readonly time: number
 }
 
-export interface MemorySink {
+interface MemorySink {
   readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
   readonly outcome: (
     record: CallRecord,

@@ -6,7 +6,7 @@
 import type { Redaction, View } from "../Redaction.ts"
 
 /** Characters of a summary. */
-export const summaryLength = 1024
+const summaryLength = 1024
 
 /**
  * A secret that is cut in two is not recognised as one. So a text that is cut is kept further than a summary goes, and

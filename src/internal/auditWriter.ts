@@ -29,13 +29,13 @@ interface Item {
   wake: ((outcome: Effect.Effect<void, Unavailable>) => void) | undefined
 }
 
-export interface WriterOptions {
+interface WriterOptions {
   readonly maxWaiting: number
   readonly retryAfter: number
   readonly writeTimeout: number
 }
 
-export interface Writer {
+interface Writer {
   readonly ready: Effect.Effect<void, Unavailable>
   /** Durable when it returns; the record is written even if whoever waits is interrupted. */
   readonly offer: (draft: Draft) => Effect.Effect<void, Unavailable>
@@ -165,7 +165,7 @@ const failureOf = (exit: Exit.Failure<void, AuditStoreError>): AuditStoreError |
  * Fails when the time is up, without waiting for what hangs. A store that cannot be interrupted may still do what it
  * was asked: the appender finds out before it writes again.
  */
-export const inTime = Effect.fnUntraced(function* <A>(
+const inTime = Effect.fnUntraced(function* <A>(
   effect: Effect.Effect<A, AuditStoreError>,
   millis: number
 ): Effect.fn.Return<A, AuditStoreError> {

@@ -6,7 +6,7 @@ import type { Run } from "../Run.ts"
 import * as ToolAnnotations from "../ToolAnnotations.ts"
 import type { Spender } from "./budgetLimits.ts"
 
-export interface Credited {
+interface Credited {
   readonly principal: Principal
   readonly tool?: string
   readonly run?: Run

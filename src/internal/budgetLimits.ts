@@ -91,7 +91,7 @@ export const refusal = (exceeded: ReadonlyArray<Exceeded>, now: number): BudgetE
     : { ...refused, retryAfter: Duration.millis(Math.max(0, until - now)) }
 }
 
-export type Level = 80 | 100
+type Level = 80 | 100
 
 /** The levels that have been reached and not been told before; nothing is one while nothing is used. */
 export const crossed = (used: number, max: number, alerted: number): ReadonlyArray<Level> => {
@@ -134,7 +134,7 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 // --- All limits of a budget ------------------------------------------------
 
-export const runBudget = "run budget"
+const runBudget = "run budget"
 
 export class Limits {
   readonly all: ReadonlyArray<CompiledLimit>

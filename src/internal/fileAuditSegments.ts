@@ -33,7 +33,7 @@ export interface Layout {
 }
 
 /** What a crash in the middle of a write has left at the end of a file, and where it is kept now. */
-export interface Torn {
+interface Torn {
   readonly file: string
   readonly offset: number
   readonly bytes: number
@@ -133,7 +133,7 @@ export const truncate = (disk: Disk, name: string, length: number): Effect.Effec
 // --- Replacing -------------------------------------------------------------
 
 /** A replacement that is decided: `written` takes the place of `retire` under the name `as`, whatever happens. */
-export interface Replacement {
+interface Replacement {
   readonly written: string
   readonly as: string
   readonly retire: ReadonlyArray<string>

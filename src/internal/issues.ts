@@ -11,7 +11,7 @@ import type { Issue } from "../ToolError.ts"
 export type Path = ReadonlyArray<string | number>
 
 /** At most so many issues are told one by one. */
-export const maxIssues = 50
+const maxIssues = 50
 
 const maxMessage = 400
 const maxListed = 20
@@ -74,7 +74,7 @@ export const cut = (text: string, length: number): string =>
 const unprintable = /["\\\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
 
 /** A name that the caller made up, fit to be said: cut, and with what is not printable escaped. */
-export const sayName = (name: string): string =>
+const sayName = (name: string): string =>
   cut(name.toWellFormed(), 64).replace(
     unprintable,
     (c) => `\\${c === '"' || c === "\\" ? c : `u${c.charCodeAt(0).toString(16).padStart(4, "0")}`}`

@@ -29,7 +29,7 @@ export const meets = (target: Target, tool: ToolFacts, principal: Principal): bo
 }
 
 /** The widest scope first, then the oldest. */
-export const byPrecedence = (a: Stop, b: Stop): number =>
+const byPrecedence = (a: Stop, b: Stop): number =>
   scopes.indexOf(a.target.scope) - scopes.indexOf(b.target.scope) || byAge(a, b)
 
 export const isInForce = (stop: Stop, now: number): boolean => stop.until === undefined || stop.until > now

@@ -25,7 +25,7 @@ import {
 // --- What a schema expects -------------------------------------------------
 
 /** What a schema expects, as a phrase with its article. */
-export const expectedOf = (ast: AST.AST): string => {
+const expectedOf = (ast: AST.AST): string => {
   switch (ast._tag) {
     case "Number":
       return hasCheck(ast.checks, "effect/schema/isInt") ? "an integer" : "a number"

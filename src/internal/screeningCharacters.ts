@@ -19,7 +19,7 @@
  *   Soft hyphens and byte order marks are refused: nothing tells an ordinary one from one that splits a word.
  */
 
-export type CharacterRule = "control" | "bidi" | "invisible"
+type CharacterRule = "control" | "bidi" | "invisible"
 
 /** The first such character, by rule. */
 export type Hits = { readonly [Rule in CharacterRule]?: number }

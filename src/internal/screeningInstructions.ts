@@ -7,11 +7,11 @@
  */
 import { fold, readings } from "./readings.ts"
 
-/** What such a text does, as the end of a sentence that begins with its place. */
-export type Sign = string
-
-/** The first sign in a text; `undefined` for ordinary text. Linear. */
-export const find = (text: string): Sign | undefined => {
+/**
+ * The first sign in a text: what such a text does, as the end of a sentence that begins with its place; `undefined` for
+ * ordinary text. Linear.
+ */
+export const find = (text: string): string | undefined => {
   for (const [index, reading] of readings(text).entries()) {
     const folded = fold(reading)
     const sign = signs.find(({ pattern }) => pattern.test(folded))?.sign
@@ -86,7 +86,7 @@ const images =
 const hidden =
   /<[a-z][^<>]{0,200}style ?= ?["'][^"'<>]{0,300}(?:display ?: ?none|visibility ?: ?hidden|font-size ?: ?0|opacity ?: ?0(?![.\d])|color ?: ?(?:#fff(?:fff)?\b|white|transparent))/
 
-const signs: ReadonlyArray<{ readonly sign: Sign; readonly pattern: RegExp }> = [
+const signs: ReadonlyArray<{ readonly sign: string; readonly pattern: RegExp }> = [
   {
     sign: "tells a model to disregard its instructions",
     pattern: new RegExp(override.map((text) => text.normalize("NFKC")).join("|"), "u")

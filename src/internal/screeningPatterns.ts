@@ -9,7 +9,7 @@
 import { characterOf, percentDecoded } from "./decoding.ts"
 
 /** A text as it came, and once more decoded where it was encoded. */
-export interface Views {
+interface Views {
   readonly raw: string
   /**
    * Compatibility forms composed, percent-encoding undone up to three times; `raw` where nothing was to be
@@ -142,7 +142,7 @@ const unentity = (text: string): string =>
 // --- Paths -----------------------------------------------------------------
 
 /** What is wrong with a text as a path; `absolute` says only that it is not relative. */
-export type PathProblem = "traversal" | "nul" | "absolute"
+type PathProblem = "traversal" | "nul" | "absolute"
 
 /** Of a field that is said to be a path. */
 export const path = (raw: string): PathProblem | undefined => {

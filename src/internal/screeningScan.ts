@@ -12,7 +12,7 @@ import * as SpoofedHosts from "./screeningHosts.ts"
 import * as Instructions from "./screeningInstructions.ts"
 import * as Patterns from "./screeningPatterns.ts"
 
-export type Severities = { readonly [R in Rule]: Setting }
+type Severities = { readonly [R in Rule]: Setting }
 
 /** What every scan gives that finds nothing. */
 const none: ReadonlyArray<Finding> = Object.freeze([])

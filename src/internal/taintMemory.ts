@@ -11,11 +11,11 @@ import * as ArgumentPath from "./argumentPath.ts"
 import * as Text from "./readings.ts"
 
 /** Characters of output that are kept of one run, newest first. */
-export const maxCharacters = 262_144
+const maxCharacters = 262_144
 /** Sources that are kept one by one. */
-export const maxSources = 1_000
+const maxSources = 1_000
 /** Copies that one call lists. */
-export const maxCopied = 100
+const maxCopied = 100
 /** Values of one output, or of one call's arguments, that are looked at. */
 const maxValues = 100_000
 /** Characters that one call may be compared with, so that its time is bounded. */
