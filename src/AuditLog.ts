@@ -292,7 +292,7 @@ export const layerRetention = (
 export const layerMemory = (
   options: MemoryOptions = {}
 ): Layer.Layer<AuditLog, never, Keyring | Redaction> => {
-  const maxRecords = whole("AuditLog: maxRecords", options.maxRecords ?? 10_000)
+  const maxRecords = whole("AuditLog: maxRecords", options.maxRecords ?? 1000)
   const retention = retentionOptions(options)
   return Layer.effect(
     AuditLog,
