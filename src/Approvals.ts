@@ -14,6 +14,8 @@
  * - `confirm`: only the very principal of the request. `approve`: only another
  *   principal of the same tenant. Never the actor that asked, never whoever
  *   edited the arguments that are to be approved, never somebody anonymous.
+ *   Within a run its actor is who decides, and a model where one drives it: a
+ *   person's answer is given outside of it.
  * - No: whoever may grant, and the principal of the request itself.
  *
  * Precedence, said once: where several requests fit a call, a rejection counts,

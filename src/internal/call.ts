@@ -176,6 +176,7 @@ export class Call implements CallRecord {
       limited: undefined,
       raw: request.params,
       params: Raw.nothing,
+      asked: undefined,
       verdict: Verdict.allow,
       findings: none,
       copied: none,
@@ -263,6 +264,8 @@ export interface Running {
   raw: Raw.Raw
   /** Decoded. */
   params: Raw.Raw
+  /** The arguments as a conversation has asked about them, where that is not how they came. */
+  asked: Raw.Raw | undefined
   /** What the policy, the tool, the caller and the run's taint say together: never a denial. */
   verdict: Verdict.Verdict
   findings: ReadonlyArray<Finding>

@@ -20,10 +20,11 @@ import type { Request as ApprovalRequest, Asked, Question, Redeemed, Subject } f
 import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
 import { claimAfterAsking, releaseKey } from "./answers.ts"
-import { keyedHash } from "./argumentsView.ts"
+import { canonicalJson, keyedHash } from "./argumentsView.ts"
 import { lookAtAttempt } from "./attempts.ts"
 import { type Call, type Outcome, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
+import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 import { after, refuse, type Steps, toEffect } from "./step.ts"
@@ -53,13 +54,39 @@ export const toolsOwn = (
 
 /** Lets through what nobody need be asked about, and what a human has granted; asks about the rest. */
 export const confirm = (call: Call, tool: CompiledTool): Steps => {
-  const { kernel, request, verdict } = call.running
+  const { request, verdict } = call.running
   if (verdict._tag === "Allow" && request.approval === undefined) return undefined
-  return after(kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now()), (redeemed) => {
+  return after(decisionAbout(call, tool), (redeemed) => {
     const settled = settledBy(call, redeemed)
     if (settled === undefined) return undecided(call, tool, redeemed)
     return settled === through ? undefined : settled
   })
+}
+
+/**
+ * What humans have said of the call so far. A conversation asks about arguments that Effect has decoded, so what was
+ * asked there is what they encode to, which is not always how the model wrote them.
+ */
+const decisionAbout = (call: Call, tool: CompiledTool): Effect.Effect<Redeemed, Reason> => {
+  const { running } = call
+  const { kernel, params, raw, request } = running
+  const peek = () => kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now())
+  running.asked = undefined
+  if (request.door !== "toolkit") return peek()
+  return Effect.flatMap(peek(), (redeemed) =>
+    redeemed._tag !== "Nothing"
+      ? Exit.succeed(redeemed)
+      : Effect.flatMap(encodeParams(tool, Raw.read(params)), (encoded) => {
+          if (encoded === undefined || canonicalJson(encoded) === canonicalJson(Raw.read(raw))) {
+            return Exit.succeed(redeemed)
+          }
+          running.asked = Raw.of(encoded)
+          return Effect.map(peek(), (said) => {
+            if (said._tag === "Nothing") running.asked = undefined
+            return said
+          })
+        })
+  )
 }
 
 /** What `confirm` would come to: it asks nobody. */
@@ -174,7 +201,7 @@ export const askInConversation = (call: Call, tool: CompiledTool): Effect.Effect
 // --- What humans are told, and what grants must fit ------------------------
 
 const subjectOf = (call: Call, tool: CompiledTool): Subject => {
-  const { caller, kernel, raw, verdict } = call.running
+  const { asked, caller, kernel, raw, verdict } = call.running
   return {
     // A confirmation is no approval; where nobody need be asked any more, either will do.
     ...(verdict._tag === "Allow" ? {} : { by: byOf(call) }),
@@ -184,7 +211,7 @@ const subjectOf = (call: Call, tool: CompiledTool): Subject => {
     tenant: caller.tenant,
     argumentsHash: (keyId) => {
       const key = kernel.keyring.key("arguments", keyId)
-      return key === undefined ? undefined : keyedHash(key, Raw.read(raw))
+      return key === undefined ? undefined : keyedHash(key, Raw.read(asked ?? raw))
     },
     toolDigest: tool.digest,
     policyDigest: call.policyDigest ?? ""
