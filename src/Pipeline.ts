@@ -33,6 +33,7 @@ import type { Defaults } from "./Defaults.ts"
 import type { Evaluation, StageResult } from "./Evaluation.ts"
 import { keep, lastGood, settleKey } from "./internal/answers.ts"
 import * as ArgumentLimits from "./internal/argumentLimits.ts"
+import { copyOf } from "./internal/argumentsCopy.ts"
 import { ArgumentsView } from "./internal/argumentsView.ts"
 import { reportAttempt, reported, settleAttempt } from "./internal/attempts.ts"
 import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
@@ -264,10 +265,19 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
 const view = (call: Call, tool: CompiledTool): void => {
   const { request, rules } = call.running
   const params = Raw.read(request.params)
-  const inspection = ArgumentLimits.inspect(params, rules?.limits ?? ArgumentLimits.defaults)
+  const limits = rules?.limits ?? ArgumentLimits.defaults
+  const inspection = ArgumentLimits.inspect(params, {
+    ...limits,
+    bytes: Math.min(limits.bytes, viewedUnseen)
+  })
   call.arguments =
-    inspection._tag === "Ok" ? ArgumentsView.of(tool.viewer, params) : ArgumentsView.refused(inspection.limit)
+    inspection._tag === "Ok"
+      ? ArgumentsView.of(tool.viewer, copyOf(params))
+      : ArgumentsView.refused(inspection.limit)
 }
+
+/** Bytes of JSON: whoever may not call at all, or not now, is not to have a megabyte searched for secrets. */
+const viewedUnseen = 16_384
 
 /** What an untrusted result says that it should not is marked, and never changed. */
 const mark = (call: Call, outcome: Outcome): void => {
