@@ -6,6 +6,7 @@ import type { Alert, BudgetExceeded, Reservation, Spending, Standing } from "../
 import type { Amounts } from "../ToolAnnotations.ts"
 import { amountOf, checkAmounts, plus, unforeseen } from "./amounts.ts"
 import { type Expiring, ExpiryQueue } from "./budgetExpiry.ts"
+import type { CompiledLimit, Spender } from "./budgetLimit.ts"
 import * as Limits from "./budgetLimits.ts"
 import { type Book, Shelf } from "./budgetShelf.ts"
 
@@ -88,7 +89,7 @@ export class Books {
     held.state = "done"
   }
 
-  credit(spender: Limits.Spender, amounts: Amounts, now: number): void {
+  credit(spender: Spender, amounts: Amounts, now: number): void {
     for (const claim of this.#limits.claims(spender, amounts)) {
       const book = this.#shelf(claim).find(claim, now)
       if (book !== undefined) book.settled -= Math.min(book.settled, claim.amount)
@@ -100,7 +101,7 @@ export class Books {
     return this.#shelves.flatMap((shelf) => Limits.standings(shelf.limit, shelf.current(now), now))
   }
 
-  #shelf({ limit }: { readonly limit: Limits.CompiledLimit }): Shelf {
+  #shelf({ limit }: { readonly limit: CompiledLimit }): Shelf {
     return this.#shelves[limit.index] as Shelf
   }
 

@@ -4,7 +4,7 @@ import type { Credit } from "../Budget.ts"
 import type { Principal } from "../Principal.ts"
 import type { Run } from "../Run.ts"
 import * as ToolAnnotations from "../ToolAnnotations.ts"
-import type { Spender } from "./budgetLimits.ts"
+import type { Spender } from "./budgetLimit.ts"
 
 interface Credited {
   readonly principal: Principal

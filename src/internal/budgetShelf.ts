@@ -6,7 +6,8 @@
  * nothing by having an old one forgotten. Any other key that still counts is
  * not forgotten to make room: a hard limit that is full of them takes no new key.
  */
-import type { Claim, CompiledLimit } from "./budgetLimits.ts"
+import type { CompiledLimit } from "./budgetLimit.ts"
+import type { Claim } from "./budgetLimits.ts"
 import * as Windows from "./budgetWindows.ts"
 import { Line, type Place } from "./line.ts"
 

@@ -3,6 +3,7 @@
  * window that it counts in, and one per reservation that is open or expired.
  */
 import * as Effect from "effect/Effect"
+import * as Order from "effect/Order"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Alert, BudgetExceeded, Reservation, Spending, Standing } from "../Budget.ts"
@@ -363,10 +364,10 @@ const timeOf = (time: number): number => Math.max(0, Math.min(Windows.never, Mat
 const placeOf = ({ key, limit, unit }: Limits.Claim): Place => ({ name: limit.name, unit, key })
 
 /** The order in which rows are written everywhere, whatever limits a process has. */
-const byPlace = (a: Place, b: Place): number =>
-  a.name === b.name ? compare(a.unit, b.unit) : compare(a.name, b.name)
-
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+const byPlace = Order.combine(
+  Order.mapInput(Order.String, ({ name }: Place) => name),
+  Order.mapInput(Order.String, ({ unit }: Place) => unit)
+)
 
 const inOrder = (claims: ReadonlyArray<Limits.Claim>): ReadonlyArray<Limits.Claim> =>
   claims.toSorted((a, b) => byPlace(placeOf(a), placeOf(b)))
