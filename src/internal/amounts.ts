@@ -30,7 +30,7 @@ export const checkAmount = (amount: number, unit: string): void => {
 export const add = (a: Amounts, b: Amounts): Amounts => {
   const sum: Record<string, number> = { ...a }
   for (const [unit, amount] of Object.entries(b)) {
-    sum[unit] = amountOf(sum, unit) + amount
+    sum[unit] = plus(amountOf(sum, unit), amount)
   }
   return sum
 }
