@@ -66,6 +66,12 @@ export interface Stop {
   readonly inFlight: "interrupt" | "drain"
 }
 
+/** Who lifts a stop, and why; both are told to whoever watches. */
+export interface Because {
+  readonly by: string
+  readonly why: string
+}
+
 /** A stop that began or ended: `by` and `why` are of who lifted it where it was lifted, otherwise of who stopped. */
 export interface Change {
   readonly _tag: "Stopped" | "Lifted" | "Expired"
@@ -104,10 +110,7 @@ export class KillSwitch extends Context.Service<
       }
     ) => Effect.Effect<Stop, Unavailable>
     /** Lifts a stop; `false` where there is none of this id. A stop that cannot be lifted everywhere stays in force. */
-    readonly lift: (
-      id: string,
-      options: { readonly by: string; readonly why: string }
-    ) => Effect.Effect<boolean, Unavailable>
+    readonly lift: (id: string, options: Because) => Effect.Effect<boolean, Unavailable>
     /** The stops in force, in order of precedence. */
     readonly stops: Effect.Effect<ReadonlyArray<Stop>>
     /** How many calls of this process run that a target is about, whether it is stopped or not. */
@@ -132,7 +135,7 @@ export interface StopStore<E> {
       readonly revision: number
       readonly entries: ReadonlyArray<{
         readonly stop: Stop
-        readonly lifted: { readonly by: string; readonly why: string } | undefined
+        readonly lifted: Because | undefined
       }>
     },
     E
@@ -180,10 +183,7 @@ export const makeShared = <E>(options: {
 const service = (
   local: Local.Local,
   write: (stop: Stop) => Effect.Effect<void, Unavailable>,
-  lift: (
-    id: string,
-    lifted: { readonly by: string; readonly why: string }
-  ) => Effect.Effect<boolean, Unavailable>
+  lift: (id: string, lifted: Because) => Effect.Effect<boolean, Unavailable>
 ): KillSwitch["Service"] => {
   const { calls, stops } = local
   return {

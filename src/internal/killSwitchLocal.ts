@@ -5,7 +5,7 @@ import * as ErrorReporter from "effect/ErrorReporter"
 import * as FiberHandle from "effect/FiberHandle"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import type { Change, Killed, Stop } from "../KillSwitch.ts"
+import type { Because, Change, Killed, Stop } from "../KillSwitch.ts"
 import { Calls } from "./killSwitchCalls.ts"
 import { isInForce, Stops } from "./killSwitchStops.ts"
 import * as Sliding from "./sliding.ts"
@@ -17,7 +17,7 @@ export interface Local {
   /** Puts a stop in force and interrupts what it meets when it is called; what is left to do is returned. */
   readonly begin: (stop: Stop, now: number) => Effect.Effect<void>
   /** `false` where there is none of this id. */
-  readonly lift: (id: string, lifted: { readonly by: string; readonly why: string }) => boolean
+  readonly lift: (id: string, lifted: Because) => boolean
   /** Removes what is no longer in force. */
   readonly expire: (now: number) => void
 }
@@ -35,11 +35,8 @@ export const make: Effect.Effect<Local, never, Scope.Scope> = Effect.gen(functio
   const stops = new Stops()
   const calls = new Calls()
 
-  const publish = (
-    _tag: Change["_tag"],
-    stop: Stop,
-    { by, why }: { readonly by: string; readonly why: string } = stop
-  ) => Sliding.publish(changes, { _tag, stop, by, why })
+  const publish = (_tag: Change["_tag"], stop: Stop, { by, why }: Because = stop) =>
+    Sliding.publish(changes, { _tag, stop, by, why })
 
   const expire = (now: number): void => {
     for (const stop of stops.expire(now)) publish("Expired", stop)

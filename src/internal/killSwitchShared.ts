@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { Stop, StopStore } from "../KillSwitch.ts"
+import type { Because, Stop, StopStore } from "../KillSwitch.ts"
 import type { Local } from "./killSwitchLocal.ts"
 
 export interface Shared<E> {
@@ -14,10 +14,7 @@ export interface Shared<E> {
    * it fails or is interrupted.
    */
   readonly write: (stop: Stop) => Effect.Effect<void, E>
-  readonly lift: (
-    id: string,
-    lifted: { readonly by: string; readonly why: string }
-  ) => Effect.Effect<boolean, E>
+  readonly lift: (id: string, lifted: Because) => Effect.Effect<boolean, E>
 }
 
 /** Loads the stops in force, and goes on to ask every `poll` for what has changed. */
@@ -33,7 +30,7 @@ export const make = <E>(
     // One at a time, so that what was read before a stop was lifted is not obeyed after it.
     const access = yield* Semaphore.make(1)
 
-    const lift = (id: string, lifted: { readonly by: string; readonly why: string }): boolean => {
+    const lift = (id: string, lifted: Because): boolean => {
       unwritten.delete(id)
       return local.lift(id, lifted)
     }
