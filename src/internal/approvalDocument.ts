@@ -43,7 +43,14 @@ const Document = Schema.Struct({
     value: Schema.optional(Schema.Unknown),
     masked: Schema.Array(Schema.Struct({ path: Schema.String, rule: Schema.String }))
   }),
-  copied: Schema.Array(Schema.Struct({ path: Schema.String, tool: Schema.String, callId: Schema.String })),
+  copied: Schema.Array(
+    Schema.Struct({
+      path: Schema.String,
+      tool: Schema.String,
+      callId: Schema.String,
+      possibly: Schema.optionalKey(Schema.Literal(true))
+    })
+  ),
   findings: Schema.Array(
     Schema.Struct({
       rule: Schema.String,

@@ -79,8 +79,8 @@ export const describe = (request: Request): string => {
     ...why.map(({ message, rule }) => `  why     ${plain(message)} [${plain(rule)}]`),
     ...findings.map(({ message }) => `  warning ${plain(message)}`),
     ...copied.map(
-      ({ path, tool }) =>
-        `  warning ${plain(path)} was copied from what ${plain(tool)} returned, which is not trusted`
+      ({ path, possibly, tool }) =>
+        `  warning ${plain(path)} ${possibly ? "may have been" : "was"} copied from what ${plain(tool)} returned, which is not trusted`
     ),
     "  arguments",
     ...(JSON.stringify(view.value, null, 2) ?? "none").split("\n").map((line) => `    ${plain(line)}`),
