@@ -29,6 +29,7 @@ const compare = (
   if (into.size >= most || raw === shown) return
   if (typeof shown === "string") {
     leaves(raw, shown, names, into)
+    if (typeof raw === "string") between(raw, shown, into)
     return
   }
   if (typeof raw !== "object" || raw === null || typeof shown !== "object" || shown === null) return
@@ -64,6 +65,16 @@ const leaves = (
       }
     }
   }
+}
+
+/** Of a text that is shown in part, what is not: from where it begins to differ to where it is the same again. */
+const between = (raw: string, shown: string, into: Map<string, string>): void => {
+  const length = Math.min(raw.length, shown.length)
+  let start = 0
+  while (start < length && raw[start] === shown[start]) start++
+  let end = 0
+  while (end < length - start && raw.at(-1 - end) === shown.at(-1 - end)) end++
+  if (start + end > 0) add(raw.slice(start, raw.length - end), shown.slice(start, shown.length - end), into)
 }
 
 const own = (value: object, key: string): unknown => Object.getOwnPropertyDescriptor(value, key)?.value
