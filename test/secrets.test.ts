@@ -234,6 +234,8 @@ const json = (thing: unknown): string =>
 
 const options: Interlock.Options = {
   policy: { deny: ["denied"], deniedDomains: ["blocked.example"] },
+  // A model drives what comes over MCP, and many of these calls fail.
+  loops: { errors: 1000 },
   defaults: { retry: Retry.make({ schedule: Schedule.exponential("100 millis") }) }
 }
 
