@@ -238,7 +238,9 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   const then = (effect: Effect.Effect<void> | undefined): void => {
     if (effect !== undefined && !(Exit.isExit(effect) && Exit.isSuccess(effect))) last.push(effect)
   }
-  if (running.admission !== undefined) then(reportAttempt(call, reason))
+  // What never came to its handler (a cost that could not be worked out) says nothing of the tool.
+  const began = running.attempt !== undefined
+  if (running.admission !== undefined) then(reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
   if (running.attempt !== undefined || running.reservation !== undefined) then(settleAttempt(call, false))
   const settled = settleKey(call, outcome)
   if (settled !== undefined) then(reported(settled))
