@@ -5,10 +5,12 @@
  */
 import { hmac } from "@noble/hashes/hmac.js"
 import { sha256 } from "@noble/hashes/sha2.js"
-import { utf8ToBytes } from "@noble/hashes/utils.js"
+import { concatBytes, utf8ToBytes } from "@noble/hashes/utils.js"
 import * as Aead from "effect/crypto/Aead"
 import { timingSafeEqual } from "effect/crypto/Mac"
 import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Result from "effect/Result"
 import type { Keyring, Purpose } from "../Keyring.ts"
 
 // Random nonces of 24 bytes never meet; the algorithm's code is Effect's own and waits for nothing.
@@ -19,7 +21,7 @@ const cipher = implementation as Aead.Implementation
 export const sealWith = (key: Uint8Array, text: string, context: string): string => {
   const nonce = randomBytesUnsafe(nonceLength)
   const sealed = cipher.encrypt(key, nonce, utf8ToBytes(text), utf8ToBytes(context))
-  return toBase64Url(concat(nonce, sealed))
+  return toBase64Url(concatBytes(nonce, sealed))
 }
 
 /** `undefined` where the key or the context is another, or anything was changed. */
@@ -57,27 +59,10 @@ export const sameMac = (a: string, b: string): boolean => timingSafeEqual(utf8To
 /** A text that nobody guesses, and that nobody else has. */
 export const randomId = (): string => toBase64Url(randomBytesUnsafe(16))
 
-const concat = (a: Uint8Array, b: Uint8Array): Uint8Array => {
-  const joined = new Uint8Array(a.length + b.length)
-  joined.set(a)
-  joined.set(b, a.length)
-  return joined
-}
+export const toBase64Url: (bytes: Uint8Array) => string = Base64Url.encode
 
-export const toBase64Url = (bytes: Uint8Array): string => {
-  let binary = ""
-  for (let i = 0; i < bytes.length; i += 8192) {
-    binary += String.fromCharCode(...bytes.subarray(i, i + 8192))
-  }
-  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")
-}
-
+/** `undefined` for what is none, and for another spelling of it, so that what was signed as text cannot be respelled. */
 export const fromBase64Url = (text: string): Uint8Array | undefined => {
-  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return undefined
-  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"))
-  // Walking a string by its characters takes many times as long, and a log is opened record by record.
-  const bytes = new Uint8Array(binary.length)
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)
-  // One spelling per value, so that what was signed as text cannot be respelled.
-  return toBase64Url(bytes) === text ? bytes : undefined
+  const bytes = Result.getOrUndefined(Base64Url.decode(text))
+  return bytes !== undefined && toBase64Url(bytes) === text ? bytes : undefined
 }
