@@ -281,11 +281,19 @@ const view = (call: Call, tool: CompiledTool): void => {
 /** Bytes of JSON: whoever may not call at all, or not now, is not to have a megabyte searched for secrets. */
 const viewedUnseen = 16_384
 
+/** What the tool itself has said: its success, or its own failure. */
+const outputOf = (outcome: Outcome): unknown => {
+  const { reason } = outcome
+  if ("encoded" in outcome) return outcome.encoded
+  return reason?._tag === "ToolFailed" ? reason.failure : undefined
+}
+
 /** What an untrusted result says that it should not is marked, and never changed. */
 const mark = (call: Call, outcome: Outcome): void => {
   const { tool } = call.running
-  if (tool?.screening === undefined || !("encoded" in outcome)) return
-  const findings = shownPlaces(call, tool, tool.screening.result(outcome.encoded), outcome.encoded)
+  const output = outputOf(outcome)
+  if (tool?.screening === undefined || output === undefined) return
+  const findings = shownPlaces(call, tool, tool.screening.result(output), output)
   if (findings.length === 0) return
   call.note({
     stage: "encode",
@@ -299,8 +307,7 @@ const remember = (call: Call, outcome: Outcome): void => {
   const { kernel, raw, run, tool } = call.running
   if (run === undefined || tool === undefined) return
   const { reason } = outcome
-  const output =
-    "encoded" in outcome ? outcome.encoded : reason?._tag === "ToolFailed" ? reason.failure : undefined
+  const output = outputOf(outcome)
   if (output !== undefined) kernel.taint.ended(run, tool.facts, call.callId, output, call.now())
   if (call.attempts === 0 && reason?._tag !== "InvalidParams") return
   kernel.loops.ended(

@@ -13,22 +13,27 @@
  *       Layer.provide(ToolHandlers),
  *       Layer.provide(Interlock.layer()))
  *
+ * A model drives these calls, so loops and taint are looked for. Calls of one
+ * principal and session are one run until none came for 15 minutes, through
+ * whichever of a server's toolkits; a run that middleware provides comes first.
+ *
  * Refusals and a tool's own failures are results with `isError` and the reason
  * as text. So are arguments that do not fit, from protocol 2025-11-25 on; before
  * they are its error `InvalidParams`.
  */
 import * as McpServer from "effect/ai/McpServer"
 import * as Toolkit from "effect/ai/Toolkit"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import { CurrentCall } from "../CurrentCall.ts"
 import type { Health } from "../Health.ts"
 import { governedToolkit, type InRun } from "../internal/governedToolkit.ts"
+import { runPerPrincipal } from "../internal/runPerPrincipal.ts"
 import { Permissions } from "../Permissions.ts"
-import { CurrentPrincipal, type Principal } from "../Principal.ts"
+import { CurrentPrincipal } from "../Principal.ts"
 import * as Run from "../Run.ts"
 import * as ToolExecutor from "../ToolExecutor.ts"
 
@@ -43,7 +48,7 @@ export const layer = <T extends ToolExecutor.Tools>(
     Effect.gen(function* () {
       const { pipeline } = yield* ToolExecutor.make(toolkit)
       const all = Effect.succeed(new Set(pipeline.tools.keys()))
-      const governed = governedToolkit(pipeline, "mcp", all, runPerPrincipal())
+      const governed = governedToolkit(pipeline, "mcp", all, yield* runsOfServer)
       const tools = Array.from(pipeline.tools.values(), ({ facts }) => facts.tool)
       // `McpServer` evaluates the toolkit to get its handlers: this one evaluates to governed ones.
       const registered = Object.assign(
@@ -58,40 +63,17 @@ export const layer = <T extends ToolExecutor.Tools>(
     })
   )
 
-/**
- * Whoever calls over MCP is driven by a model, so that loops and taint are looked for. A protocol without sessions says
- * nothing of where a run begins: calls of one principal and session belong together until none came for 15 minutes.
- * A run that the request's middleware provides comes first.
- */
-const runPerPrincipal = (): InRun => {
-  const runs = new Map<string, { readonly run: Run.Run; usedAt: number }>()
-  let lastId = 0
-  const current = ({ id, session, tenant }: Principal, now: number): Run.Run => {
-    for (const [key, { usedAt }] of runs) {
-      // The longest unused stand first.
-      if (now - usedAt < runEndsAfter && runs.size <= maxRuns) break
-      runs.delete(key)
-    }
-    const key = JSON.stringify([tenant, id, session])
-    const known = runs.get(key)
-    runs.delete(key)
-    const entry = {
-      run: known?.run ?? Run.make({ id: `mcp_${++lastId}`, session, driver: "model" }),
-      usedAt: now
-    }
-    runs.set(key, entry)
-    return entry.run
-  }
-  return (call) =>
-    Effect.withFiber((fiber) => {
-      if (fiber.getRef(Run.CurrentRun) !== undefined) return call
-      const now = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-      return Run.provide(call, current(fiber.getRef(CurrentPrincipal), now))
-    })
-}
-
-const runEndsAfter = 15 * 60_000
-const maxRuns = 10_000
+/** What is read by one toolkit taints what is sent by another. */
+const runsOfServer = Effect.gen(function* () {
+  const server = yield* McpServer.McpServer
+  const known = servers.get(server)
+  if (known !== undefined) return known
+  const prefix = `mcp_${(yield* Random.nextIntBetween(36 ** 5, 36 ** 6)).toString(36)}_`
+  const runs = runPerPrincipal(prefix)
+  servers.set(server, runs)
+  return runs
+})
+const servers = new WeakMap<object, InRun>()
 
 const withoutCaller = <R>(context: Context.Context<R>): Context.Context<R> =>
   Context.omit(CurrentPrincipal, CurrentCall, Run.CurrentRun)(context) as Context.Context<R>
