@@ -35,8 +35,8 @@ import { keep, lastGood, settleKey } from "./internal/answers.ts"
 import * as ArgumentLimits from "./internal/argumentLimits.ts"
 import { copyOf } from "./internal/argumentsCopy.ts"
 import { ArgumentsView } from "./internal/argumentsView.ts"
-import { reportAttempt, reported, settleAttempt } from "./internal/attempts.ts"
-import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
+import { reportAttempt, settleAttempt } from "./internal/attempts.ts"
+import { Call, closing, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
 import { reportCause, shownPlaces } from "./internal/callText.ts"
 import { askInConversation } from "./internal/confirmation.ts"
 import { encodeParams } from "./internal/encodeParams.ts"
@@ -243,12 +243,12 @@ const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   if (running.admission !== undefined) then(reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
   if (running.attempt !== undefined || running.reservation !== undefined) then(settleAttempt(call, false))
   const settled = settleKey(call, outcome)
-  if (settled !== undefined) then(reported(settled))
-  for (const put of keep(call, outcome)) then(reported(put))
+  if (settled !== undefined) then(closing(call, settled))
+  for (const put of keep(call, outcome)) then(closing(call, put))
   mark(call, outcome)
   remember(call, outcome)
   const encoded = "encoded" in outcome ? outcome.encoded : undefined
-  then(reported(kernel.audit.outcome(call, encoded, call.now(), running.tool?.redaction.result)))
+  then(closing(call, kernel.audit.outcome(call, encoded, call.now(), running.tool?.redaction.result)))
   const record = (): void => {
     closeSpan(call)
     call.release()

@@ -5,12 +5,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Key as IdempotencyKey, Outcome as KeptOutcome } from "../Idempotency.ts"
+import type { Claim, Key as IdempotencyKey, Outcome as KeptOutcome } from "../Idempotency.ts"
 import type { Key as CacheKey } from "../ResultCache.ts"
 import { classOf, type Reason } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Verdict from "../Verdict.ts"
-import { type Call, type Outcome, waiting } from "./call.ts"
+import { type Call, type Outcome, taking, waiting } from "./call.ts"
 import type { CompiledTool } from "./kernel.ts"
 import { after, refuse, type Steps } from "./step.ts"
 
@@ -67,7 +67,9 @@ const claim = (call: Call, tool: CompiledTool, key: string, takeOver: boolean): 
     },
     call.now()
   )
-  return after(claimed, (answer): Steps => {
+  const giveBack = (answer: Claim) =>
+    answer._tag === "Run" ? idempotency.release(answer.lease, call.queuedAt) : Exit.void
+  return after(taking(call, claimed, giveBack), (answer): Steps => {
     switch (answer._tag) {
       case "Run":
         running.lease = answer.lease
@@ -167,7 +169,8 @@ export const settleKey = (call: Call, outcome: Outcome): Effect.Effect<void, Rea
 export const cached = (call: Call, tool: CompiledTool): Steps => {
   const { kernel, verdict } = call.running
   if (tool.cache === undefined || verdict._tag !== "Allow" || !isHashed(call)) return undefined
-  return after(kernel.cache.get(cacheKey(call, tool, tool.cache.within), call.now()), (entry) => {
+  const kept = kernel.cache.get(cacheKey(call, tool, tool.cache.within), call.now())
+  return after(waiting(call, kept), (entry) => {
     if (entry === undefined) return undefined
     call.answeredFrom = "cache"
     return givenValue(call, tool, entry.encoded)
@@ -219,8 +222,11 @@ export const lastGood = (
 ): Effect.Effect<{ readonly value: unknown } | undefined, Reason> =>
   !isHashed(call)
     ? Exit.succeed(undefined)
-    : Effect.flatMap(call.running.kernel.cache.get(lastGoodKey(call, tool), call.now()), (entry) => {
-        if (entry === undefined) return Effect.succeed(undefined)
-        const value = Effect.mapError(tool.codec.decodeSuccess(entry.encoded), Validation.invalidResult)
-        return Effect.map(waiting(call, value), (value) => ({ value }))
-      })
+    : Effect.flatMap(
+        waiting(call, call.running.kernel.cache.get(lastGoodKey(call, tool), call.now())),
+        (entry) => {
+          if (entry === undefined) return Effect.succeed(undefined)
+          const value = Effect.mapError(tool.codec.decodeSuccess(entry.encoded), Validation.invalidResult)
+          return Effect.map(waiting(call, value), (value) => ({ value }))
+        }
+      )

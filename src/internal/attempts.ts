@@ -6,13 +6,12 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
-import type { Spending } from "../Budget.ts"
+import type { BudgetExceeded, Reservation, Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
@@ -21,7 +20,7 @@ import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
 import { Attempt } from "./attempt.ts"
-import { type Call, limitedOf, type Outcome, type Refused, waiting } from "./call.ts"
+import { type Call, closing, limitedOf, type Outcome, type Refused, taking, waiting } from "./call.ts"
 import { reportCause, shownIssues } from "./callText.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
@@ -109,9 +108,11 @@ const admitAttempt = Effect.fnUntraced(function* (
   const spending = spendingOf(call, tool)
   if (spending !== undefined) {
     const reserving = kernel.budget.reserve(spending, call.now())
+    const giveBack = (reserved: Reservation | BudgetExceeded) =>
+      "_tag" in reserved ? Exit.void : kernel.budget.refund(reserved, spending.expiresAt)
     const refused = yield* step(
       "budget",
-      after(reserving, (reserved) => {
+      after(taking(call, reserving, giveBack), (reserved) => {
         if ("_tag" in reserved) return refuse(reserved)
         call.running.reservation = reserved
         return undefined
@@ -123,7 +124,7 @@ const admitAttempt = Effect.fnUntraced(function* (
     const beginning = kernel.idempotency.begin(call.running.lease, call.now())
     const refused = yield* step(
       "idempotency",
-      after(beginning, () => undefined)
+      after(waiting(call, beginning), () => undefined)
     )
     if (refused !== undefined) return yield* Effect.as(reportAttempt(call, cancelled), refused)
   }
@@ -203,7 +204,9 @@ export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> =
   call.running.attempt = undefined
   call.running.reservation = undefined
   if (attempt === undefined) {
-    return reservation === undefined ? Exit.void : reported(kernel.budget.refund(reservation, call.now()))
+    return reservation === undefined
+      ? Exit.void
+      : closing(call, kernel.budget.refund(reservation, call.now()))
   }
   const { spent } = attempt
   const actual = spent === undefined ? bound : known ? spent : Amounts.most(spent, bound ?? {})
@@ -215,16 +218,13 @@ export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> =
   const settled = settle()
   if (Exit.isExit(settled) && Exit.isSuccess(settled)) return Exit.void
   // What is not settled expires, and was then spent without being counted: it is worth asking again.
-  return reported(Effect.catch(settled, () => Effect.retry(Effect.suspend(settle), settlings)))
+  return closing(
+    call,
+    Effect.catch(settled, () => Effect.retry(Effect.suspend(settle), settlings))
+  )
 }
 
 const settlings = Schedule.exponential("50 millis").pipe(Schedule.upTo({ times: 4 }))
-
-/** What cannot be written any more must not change how the call has ended; operators hear of it. */
-export const reported = (written: Effect.Effect<void, Reason>): Effect.Effect<void> =>
-  Exit.isExit(written) && Exit.isSuccess(written)
-    ? Exit.void
-    : Effect.catchCause(written, (cause) => ErrorReporter.report(cause))
 
 // --- One attempt -----------------------------------------------------------
 

@@ -2,11 +2,13 @@
  * One call that runs: what its door asked, its record, and what it holds.
  */
 import type * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as Tracer from "effect/Tracer"
 import type { Request as ApprovalRequest } from "../Approvals.ts"
 import type { Reservation } from "../Budget.ts"
@@ -331,6 +333,51 @@ export const waitingUntil = <A, E>(
         })
   return restore(Effect.raceFirst(inTime, killed(call)))
 }
+
+/**
+ * Takes something from a store, for no longer than the call may wait. What is taken too late, or while the call is
+ * interrupted, is given back: the store is asked by a fiber that nobody interrupts.
+ */
+export const taking = <A>(
+  call: Call,
+  take: Effect.Effect<A, Reason>,
+  giveBack: (taken: A) => Effect.Effect<void, Reason>
+): Effect.Effect<A, Reason> => {
+  if (Exit.isExit(take)) return take
+  return Effect.suspend(() => {
+    const fork = Effect.runForkWith(call.running.fiber.context)
+    const fiber = fork(take)
+    const tooLate = () =>
+      fiber.addObserver((exit) => {
+        if (Exit.isSuccess(exit)) fork(Effect.catchCause(giveBack(exit.value), ErrorReporter.report))
+      })
+    return Effect.onError(waiting(call, Fiber.join(fiber)), () => Effect.sync(tooLate))
+  })
+}
+
+/**
+ * Writes what must be written at the end of a call, whatever happens. A store that does not answer within 10 seconds is
+ * left to end by itself: operators hear of it, and the call has ended all the same.
+ */
+export const closing = (call: Call, write: Effect.Effect<void, Reason>): Effect.Effect<void> => {
+  if (Exit.isExit(write) && Exit.isSuccess(write)) return Exit.void
+  const { clock, fiber } = call.running
+  const fork = Effect.runForkWith(fiber.context)
+  return Effect.callback((resume) => {
+    const writing = fork(Effect.catchCause(write, ErrorReporter.report))
+    const timer = fork(
+      Effect.map(clock.sleep(Duration.millis(longestClosing)), () =>
+        resume(ErrorReporter.report(Cause.die(new Error("A store did not answer at the end of a call"))))
+      )
+    )
+    writing.addObserver(() => {
+      timer.interruptUnsafe()
+      resume(Exit.void)
+    })
+  })
+}
+
+const longestClosing = 10_000
 
 const killed = (call: Call): Effect.Effect<never, Reason> =>
   Effect.callback((resume) => {

@@ -22,7 +22,7 @@ import * as Verdict from "../Verdict.ts"
 import { claimAfterAsking, releaseKey } from "./answers.ts"
 import { canonicalJson, keyedHash } from "./argumentsView.ts"
 import { lookAtAttempt } from "./attempts.ts"
-import { type Call, type Outcome, waitingUntil } from "./call.ts"
+import { type Call, type Outcome, waiting, waitingUntil } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
@@ -70,7 +70,7 @@ export const confirm = (call: Call, tool: CompiledTool): Steps => {
 const decisionAbout = (call: Call, tool: CompiledTool): Effect.Effect<Redeemed, Reason> => {
   const { running } = call
   const { kernel, params, raw, request } = running
-  const peek = () => kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now())
+  const peek = () => waiting(call, kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now()))
   running.asked = undefined
   if (request.door !== "toolkit") return peek()
   return Effect.flatMap(peek(), (redeemed) =>
@@ -93,11 +93,14 @@ const decisionAbout = (call: Call, tool: CompiledTool): Effect.Effect<Redeemed, 
 export const lookAtConfirmation = (call: Call, tool: CompiledTool): Steps => {
   const { kernel, request, verdict } = call.running
   if (verdict._tag === "Allow" && request.approval === undefined) return undefined
-  return after(kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now()), (redeemed) => {
-    const settled = settledBy(call, redeemed)
-    if (settled !== undefined) return settled === through ? undefined : settled
-    return verdict._tag === "Allow" ? undefined : refuse(pendingReason(call, undefined))
-  })
+  return after(
+    waiting(call, kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now())),
+    (redeemed) => {
+      const settled = settledBy(call, redeemed)
+      if (settled !== undefined) return settled === through ? undefined : settled
+      return verdict._tag === "Allow" ? undefined : refuse(pendingReason(call, undefined))
+    }
+  )
 }
 
 /** A human has granted it. */
@@ -126,7 +129,9 @@ const undecided = (call: Call, tool: CompiledTool, redeemed: Redeemed): Steps =>
   // With a token for a call that needs none any more.
   if (verdict._tag === "Allow") return undefined
   if (redeemed._tag === "Pending") return pending(call, redeemed.request)
-  return after(kernel.approvals.ask(questionOf(call, tool), call.now()), (asked) => answer(call, asked))
+  return after(waiting(call, kernel.approvals.ask(questionOf(call, tool), call.now())), (asked) =>
+    answer(call, asked)
+  )
 }
 
 const answer = (call: Call, asked: Asked): Steps => {
@@ -172,14 +177,17 @@ export const confirmed = (call: Call, tool: CompiledTool): Steps => {
   const { grant, kernel, request } = call.running
   if (grant === undefined) return undefined
   const redeem = (): Steps =>
-    after(kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now()), (redeemed): Steps => {
-      if (redeemed._tag === "Invalid") return refuse(redeemed.reason)
-      if (redeemed._tag === "Rejected") return refuse(rejection(redeemed.request))
-      // Somebody else has used it since it was found.
-      if (redeemed._tag !== "Granted") return refuse({ _tag: "ApprovalInvalid", why: "used" })
-      call.approval = redeemed.request.id
-      return call.running.mayTakeOver ? claimAfterAsking(call, tool) : undefined
-    })
+    after(
+      waiting(call, kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now())),
+      (redeemed): Steps => {
+        if (redeemed._tag === "Invalid") return refuse(redeemed.reason)
+        if (redeemed._tag === "Rejected") return refuse(rejection(redeemed.request))
+        // Somebody else has used it since it was found.
+        if (redeemed._tag !== "Granted") return refuse({ _tag: "ApprovalInvalid", why: "used" })
+        call.approval = redeemed.request.id
+        return call.running.mayTakeOver ? claimAfterAsking(call, tool) : undefined
+      }
+    )
   // A circuit that is open, or a budget that is spent, must not cost a human another answer.
   return Effect.flatMap(lookAtAttempt(call, tool), (refused) =>
     refused === undefined ? toEffect(redeem()) : Effect.succeed(refused)

@@ -10,6 +10,7 @@
 import * as Effect from "effect/Effect"
 import type { Stage as StageName } from "../CallRecord.ts"
 import type { ToolRules } from "../SecurityPolicy.ts"
+import type { Reason } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Verdict from "../Verdict.ts"
 import { cached, claimKey, peekKey } from "./answers.ts"
@@ -57,7 +58,7 @@ const killSwitch: Stage = {
 const permissions: Stage = {
   name: "permissions",
   enter: (call, tool) =>
-    after(call.running.kernel.permissions.check(call.running.caller, tool.facts), (access) => {
+    after(waiting(call, call.running.kernel.permissions.check(call.running.caller, tool.facts)), (access) => {
       if (access._tag === "Granted") return undefined
       const { message, missing } = access
       return refuse({ _tag: "PermissionDenied", message, missing })
@@ -325,21 +326,22 @@ const bulkhead: Stage = {
 
 const audit: Stage = {
   name: "audit",
-  enter: (call, tool) => unlessRefused(call, tool, call.running.kernel.audit.intent(call, call.now())),
+  enter: (call, tool) =>
+    unlessRefused(call, tool, waiting(call, call.running.kernel.audit.intent(call, call.now()))),
   look: (call, tool) => unlessRefused(call, tool, call.running.kernel.audit.ready)
 }
 
 /** What cannot be recorded runs all the same where the log's own rule says so; the log tells of it loudly. */
-const unlessRefused = (
-  call: Call,
-  tool: CompiledTool,
-  written: ReturnType<Call["running"]["kernel"]["audit"]["intent"]>
-): Steps => {
+const unlessRefused = (call: Call, tool: CompiledTool, written: Effect.Effect<void, Reason>): Steps => {
   const step = after(written, () => undefined)
   if (step === undefined) return undefined
   const { audit } = call.running.kernel
   const overruled = (step: Step): Step =>
-    audit.whenUnavailable(tool.facts.destructive) === "run" ? undefined : step
+    typeof step === "object" &&
+    step.reason?._tag === "Unavailable" &&
+    audit.whenUnavailable(tool.facts.destructive) === "run"
+      ? undefined
+      : step
   return Effect.isEffect(step) ? Effect.map(step as Effect.Effect<Step>, overruled) : overruled(step as Step)
 }
 
