@@ -26,25 +26,19 @@ import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
-import type { Stage as StageName } from "./CallRecord.ts"
 import type { Defaults } from "./Defaults.ts"
-import type { Evaluation, StageResult } from "./Evaluation.ts"
-import { keep, lastGood, settleKey } from "./internal/answers.ts"
-import * as ArgumentLimits from "./internal/argumentLimits.ts"
-import { copyOf } from "./internal/argumentsCopy.ts"
-import { ArgumentsView } from "./internal/argumentsView.ts"
-import { reportAttempt, settleAttempt } from "./internal/attempts.ts"
-import { Call, closing, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
-import { reportCause, shownPlaces } from "./internal/callText.ts"
-import { askInConversation } from "./internal/confirmation.ts"
-import { encodeParams } from "./internal/encodeParams.ts"
+import type { Evaluation } from "./Evaluation.ts"
+import { lastGood } from "./internal/answers.ts"
+import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
+import { reportCause } from "./internal/callText.ts"
+import { finish, releaseSlot } from "./internal/finish.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
+import { asks, look } from "./internal/looking.ts"
 import * as Raw from "./internal/raw.ts"
-import { firstWithFallback, lastCharged, stages } from "./internal/stages.ts"
-import { refuse, type Step, toEffect } from "./internal/step.ts"
-import { classOf, messageOf, type Reason, table } from "./ToolError.ts"
+import { findTool, firstWithFallback, lastCharged, stages } from "./internal/stages.ts"
+import { refuse, type Step } from "./internal/step.ts"
+import { type Reason, table } from "./ToolError.ts"
 import * as Verdict from "./Verdict.ts"
 
 /** One executor's pipeline. */
@@ -138,14 +132,6 @@ const openSpan = (call: Call): void => {
   call.spanId = span?.spanId
 }
 
-/** What can be refused before any stage. */
-const findTool = (call: Call, tool: CompiledTool | undefined): Reason | undefined => {
-  const { request } = call.running
-  if (request.refused !== undefined) return request.refused
-  if (tool === undefined) return { _tag: "ToolNotFound", tool: request.tool }
-  return call.left() <= 0 ? call.pastDeadline() : undefined
-}
-
 /** Runs the stages from one on: in a loop while they answer at once, as an effect where one waits. */
 const drive = (call: Call, tool: CompiledTool | undefined, from: number): Effect.Effect<Outcome> => {
   const notFound = from === 0 ? findTool(call, tool) : undefined
@@ -211,132 +197,6 @@ const startOver = (call: Call): void => {
   call.stage = undefined
 }
 
-// --- The end of a call -----------------------------------------------------
-
-/** Gives back whatever the call holds, and records it. */
-const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
-  const { reason } = outcome
-  const { running } = call
-  const { kernel } = running
-  const row = reason === undefined ? undefined : table[reason._tag]
-  call.status = row === undefined ? "success" : "encoded" in outcome ? "degraded" : row.status
-  call.reason = reason?._tag
-  call.code = row?.code
-  call.class = reason === undefined ? undefined : classOf(reason)
-  call.completedAt = call.now()
-  // A retry that was announced and never began was none.
-  if (call.attempts > 0 && call.retried.length >= call.attempts) {
-    call.retried = call.retried.slice(0, call.attempts - 1)
-  }
-  releaseSlot(call)
-  running.leave?.()
-  // What somebody tried to do is of interest above all where it was refused before anyone looked.
-  if (call.arguments === ArgumentsView.unseen && running.tool !== undefined) view(call, running.tool)
-
-  // Only an interruption and a bug leave an admission unreported and an attempt unsettled.
-  const last: Array<Effect.Effect<void>> = []
-  const then = (effect: Effect.Effect<void> | undefined): void => {
-    if (effect !== undefined && !(Exit.isExit(effect) && Exit.isSuccess(effect))) last.push(effect)
-  }
-  // What never came to its handler (a cost that could not be worked out) says nothing of the tool.
-  const began = running.attempt !== undefined
-  if (running.admission !== undefined) then(reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
-  if (running.attempt !== undefined || running.reservation !== undefined) then(settleAttempt(call, false))
-  const settled = settleKey(call, outcome)
-  if (settled !== undefined) then(closing(call, settled))
-  for (const put of keep(call, outcome)) then(closing(call, put))
-  mark(call, outcome)
-  remember(call, outcome)
-  const encoded = "encoded" in outcome ? outcome.encoded : undefined
-  then(closing(call, kernel.audit.outcome(call, encoded, call.now(), running.tool?.redaction.result)))
-  const record = (): void => {
-    closeSpan(call)
-    call.release()
-    kernel.recorder.sink.onEnd(call)
-  }
-  if (last.length === 0) {
-    record()
-    return Exit.void
-  }
-  return Effect.andThen(
-    Effect.forEach(last, (effect) => Effect.catchCause(effect, ErrorReporter.report), { discard: true }),
-    Effect.sync(record)
-  )
-}
-
-const view = (call: Call, tool: CompiledTool): void => {
-  const { request, rules } = call.running
-  const params = Raw.read(request.params)
-  const limits = rules?.limits ?? ArgumentLimits.defaults
-  const inspection = ArgumentLimits.inspect(params, {
-    ...limits,
-    bytes: Math.min(limits.bytes, viewedUnseen)
-  })
-  call.arguments =
-    inspection._tag === "Ok"
-      ? ArgumentsView.of(tool.viewer, copyOf(params))
-      : ArgumentsView.refused(inspection.limit)
-}
-
-/** Bytes of JSON: whoever may not call at all, or not now, is not to have a megabyte searched for secrets. */
-const viewedUnseen = 16_384
-
-/** What the tool itself has said: its success, or its own failure. */
-const outputOf = (outcome: Outcome): unknown => {
-  const { reason } = outcome
-  if ("encoded" in outcome) return outcome.encoded
-  return reason?._tag === "ToolFailed" ? reason.failure : undefined
-}
-
-/** What an untrusted result says that it should not is marked, and never changed. */
-const mark = (call: Call, outcome: Outcome): void => {
-  const { tool } = call.running
-  const output = outputOf(outcome)
-  if (tool?.screening === undefined || output === undefined) return
-  const findings = shownPlaces(call, tool, tool.screening.result(output), output)
-  if (findings.length === 0) return
-  call.note({
-    stage: "encode",
-    verdict: "flag",
-    reasons: findings.map(({ message, rule }) => ({ rule, message }))
-  })
-}
-
-/** What a run remembers of its calls: what came out of them, and how they failed. */
-const remember = (call: Call, outcome: Outcome): void => {
-  const { kernel, raw, run, tool } = call.running
-  if (run === undefined || tool === undefined) return
-  const { reason } = outcome
-  const output = outputOf(outcome)
-  if (output !== undefined) kernel.taint.ended(run, tool.facts, call.callId, output, call.now())
-  if (call.attempts === 0 && reason?._tag !== "InvalidParams") return
-  kernel.loops.ended(
-    run,
-    { tool: tool.facts.name, facts: tool.facts, params: Raw.read(raw) },
-    { ...(call.code === undefined ? {} : { code: call.code }), encoded: output }
-  )
-}
-
-const closeSpan = (call: Call): void => {
-  const { fiber, kernel, span } = call.running
-  if (span === undefined) return
-  try {
-    kernel.telemetry.close(span, call)
-  } catch (defect) {
-    // Who looks on must not cost the call its record.
-    Effect.runForkWith(fiber.context)(ErrorReporter.report(Cause.die(defect)))
-  }
-}
-
-// A slot whose handler goes on stays taken until the handler has really ended.
-const releaseSlot = (call: Call): void => {
-  const { abandoned, ticket } = call.running
-  if (ticket === undefined) return
-  call.running.ticket = undefined
-  if (abandoned.length === 0) ticket.release()
-  else Promise.allSettled(abandoned).then(ticket.release)
-}
-
 // --- Fallback --------------------------------------------------------------
 
 /** The tool's fallback where its own answer is missing; the failure as it was when that fails too. */
@@ -380,110 +240,4 @@ const orFallback = Effect.fnUntraced(function* (
   // A fallback answers in the tool's name: what the tool's schema refuses is no answer.
   const encoded = yield* Effect.option(waiting(call, tool.codec.encodeSuccess(value)))
   return encoded._tag === "None" ? failed : { ...failed, value, encoded: encoded.value }
-})
-
-// --- Looking ---------------------------------------------------------------
-
-interface Looked {
-  readonly call: Call
-  readonly evaluation: Evaluation
-}
-
-/** What every stage would say, each for itself: those that have what they need are asked, whatever others said. */
-const look = (kernel: Kernel, request: Request): Effect.Effect<Looked> =>
-  Effect.withFiber((fiber) => {
-    const tool = kernel.tools.get(request.tool)
-    const call = new Call(kernel, { id: "evaluation", ...request }, tool, fiber, (effect) => effect)
-    const results: Array<StageResult> = []
-    const refusedAt = new Set<StageName>()
-    const said = (stage: StageName, outcome: Outcome | undefined): void => {
-      const result = resultOf(call, stage, outcome)
-      if (result.verdict !== "allow" && result.verdict !== "flag") refusedAt.add(stage)
-      results.push(result)
-    }
-    const notFound = findTool(call, tool)
-    said("find", notFound === undefined ? undefined : refuse(notFound))
-    const ended = (): Looked => ({ call, evaluation: evaluationOf(call, results) })
-    if (tool === undefined || request.refused !== undefined) return Exit.succeed(ended())
-    return Effect.as(
-      Effect.forEach(
-        stages,
-        (stage) => {
-          if (stage.needs !== undefined && (refusedAt.has("size") || refusedAt.has(stage.needs))) {
-            results.push({ stage: stage.name, verdict: "not reached", reasons: [] })
-            return Exit.void
-          }
-          call.stage = undefined
-          const step = Effect.suspend(() => toEffect((stage.look ?? stage.enter)(call, tool)))
-          return step.pipe(
-            // What would end the call as a bug is an answer, too.
-            Effect.catchCause((cause) =>
-              Cause.hasInterrupts(cause)
-                ? Effect.failCause(cause)
-                : Effect.as(reportCause(call, tool, cause), refuse({ _tag: "HandlerDefect" }))
-            ),
-            Effect.map((step) => said(call.stage ?? stage.name, step === "again" ? undefined : step))
-          )
-        },
-        { discard: true }
-      ),
-      undefined
-    ).pipe(Effect.map(ended))
-  })
-
-const resultOf = (call: Call, stage: StageName, outcome: Outcome | undefined): StageResult => {
-  if (outcome === undefined) {
-    const flags = call.verdicts.filter((verdict) => verdict.stage === stage && verdict.shadow !== true)
-    return flags.some((flag) => flag.verdict === "flag")
-      ? { stage, verdict: "flag", reasons: flags.flatMap((flag) => flag.reasons) }
-      : { stage, verdict: "allow", reasons: [] }
-  }
-  const { reason } = outcome
-  if (reason === undefined) return { stage, verdict: "answered", reasons: [] }
-  const { code } = table[reason._tag]
-  if (reason._tag === "PendingConfirmation") {
-    return { stage, verdict: reason.by, code, reasons: Verdict.reasonsOf(call.running.verdict) }
-  }
-  const rule = reason._tag === "PolicyDenied" ? reason.rule : code
-  return { stage, verdict: "deny", code, reasons: [{ rule, message: messageOf(reason) }] }
-}
-
-const evaluationOf = (call: Call, results: ReadonlyArray<StageResult>): Evaluation => {
-  const stopping = results.find(({ verdict }) => verdict !== "allow" && verdict !== "flag")
-  return {
-    tool: call.running.request.tool,
-    stages: results,
-    stopsAt: stopping?.stage,
-    outcome: stopping?.verdict ?? "allow",
-    code: stopping?.code,
-    toolDigest: call.toolDigest,
-    policyDigest: call.policyDigest,
-    shadow: call.verdicts.filter((verdict) => verdict.shadow === true)
-  }
-}
-
-/**
- * Whether a conversation is to ask its human about a call that a model makes:
- * what the pipeline would say of it. A call that would be refused anyway is not
- * worth a question, and one that is granted already needs none.
- */
-const asks = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  tool: CompiledTool,
-  decoded: unknown,
-  context: Tool.NeedsApprovalContext
-): Effect.fn.Return<boolean> {
-  const raw = yield* encodeParams(tool, decoded)
-  const { call, evaluation } = yield* look(kernel, {
-    door: "toolkit",
-    tool: tool.facts.name,
-    id: context.toolCallId,
-    // Effect decodes less strictly, and does not look into arguments that only a raw JSON Schema describes.
-    ...(raw === undefined ? { params: Raw.of(decoded), decoded: true } : { params: Raw.of(raw) }),
-    messages: context.messages
-  })
-  return evaluation.stopsAt === "confirmation" &&
-    (evaluation.outcome === "confirm" || evaluation.outcome === "approve")
-    ? yield* askInConversation(call, tool)
-    : false
 })

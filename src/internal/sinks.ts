@@ -86,8 +86,8 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
 
   // Causes.
-  sink("Pipeline.ts", ["report"], "cause", "errors of stores, and defects of telemetry"),
-  sink("internal/attempts.ts", ["report"], "cause", "errors of stores"),
+  sink("internal/call.ts", ["report"], "cause", "errors of stores"),
+  sink("internal/finish.ts", ["report"], "cause", "defects of stores and of telemetry"),
   sink("internal/callText.ts", ["report"], "cause", "defects of handlers, of what tools say, of onlookers"),
   sink("internal/startCall.ts", ["report"], "cause", "defects of calls that nobody waits for"),
   sink("internal/sqlStore.ts", ["report"], "cause", "errors of a database"),
@@ -144,8 +144,8 @@ export const sinks: ReadonlyArray<Sink> = [
 
 /** Every module that looks into the raw arguments of a call, and to whom it gives them. */
 export const readers: Readonly<Record<string, string>> = {
-  "Pipeline.ts":
-    "measures and views those of a call that was refused early; to loops, and to a tool's fallback",
+  "Pipeline.ts": "to a tool's fallback",
+  "internal/finish.ts": "measures and views those of a call that was refused early; to loops",
   "internal/call.ts": "to rate limits",
   "internal/stages.ts":
     "measures, encodes and views them; to policy, codec, screening, loops, taint and the tool",

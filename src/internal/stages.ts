@@ -34,6 +34,16 @@ export interface Stage {
   readonly needs?: StageName
 }
 
+// --- Before any stage -------------------------------------------------------
+
+/** What can be refused before any stage. */
+export const findTool = (call: Call, tool: CompiledTool | undefined): Reason | undefined => {
+  const { request } = call.running
+  if (request.refused !== undefined) return request.refused
+  if (tool === undefined) return { _tag: "ToolNotFound", tool: request.tool }
+  return call.left() <= 0 ? call.pastDeadline() : undefined
+}
+
 // --- Who and what, before any look at the arguments ------------------------
 
 const killSwitch: Stage = {
