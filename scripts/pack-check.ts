@@ -4,7 +4,7 @@
  */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { basename, join } from "node:path"
+import { join } from "node:path"
 import { build, packageDir, root, run, runTool } from "./build.ts"
 
 /** The npm that runs this script, under its own Node: an older npm may not start under the Node of `node_modules`. */
@@ -16,10 +16,10 @@ const npm = (args: ReadonlyArray<string>, cwd: string): void => {
 
 const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"))
 
-const modulesIn = (folder: string): ReadonlyArray<string> =>
-  readdirSync(folder)
+const modulesIn = (folder: string, recursive = false): ReadonlyArray<string> =>
+  readdirSync(folder, { recursive, encoding: "utf8" })
     .filter((file) => file.endsWith(".js"))
-    .map((file) => basename(file, ".js"))
+    .map((file) => file.slice(0, -".js".length))
 
 /** The versions the tests ran with, so that a release elsewhere cannot change what this check finds. */
 const installedVersions = (names: ReadonlyArray<string>): ReadonlyArray<string> =>
@@ -41,7 +41,9 @@ const compilerOptions = { target: "ES2024", module: "NodeNext", strict: true, no
 
 const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string>): void => {
   const { name, dependencies, peerDependencies } = readJson(join(packageDir, "package.json"))
-  const closed = modulesIn(join(packageDir, "dist/internal")).map((module) => `${name}/internal/${module}`)
+  const closed = modulesIn(join(packageDir, "dist/internal"), true).map(
+    (module) => `${name}/internal/${module}`
+  )
   writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }')
   const needed = installedVersions(Object.keys({ ...dependencies, ...peerDependencies }))
   npm(["install", "--no-save", "--loglevel=error", "--prefer-offline", tarball, ...needed], folder)

@@ -40,13 +40,13 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Terminal } from "effect/Terminal"
-import { ApprovalError, decisions } from "./internal/approvalDecisions.ts"
-import { checked, Desk } from "./internal/approvalDesk.ts"
-import { requestOf } from "./internal/approvalDocument.ts"
-import { MemoryStore } from "./internal/approvalMemory.ts"
-import type { ApprovalStore, Held } from "./internal/approvalStore.ts"
-import { atTerminal } from "./internal/approvalTerminal.ts"
-import { Watch } from "./internal/approvalWatch.ts"
+import { ApprovalError, decisions } from "./internal/approvals/decisions.ts"
+import { checked, Desk } from "./internal/approvals/desk.ts"
+import { requestOf } from "./internal/approvals/document.ts"
+import { MemoryStore } from "./internal/approvals/memory.ts"
+import type { ApprovalStore, Held } from "./internal/approvals/store.ts"
+import { atTerminal } from "./internal/approvals/terminal.ts"
+import { Watch } from "./internal/approvals/watch.ts"
 import { CurrentWaiting } from "./internal/currentWaiting.ts"
 import { whole } from "./internal/options.ts"
 import * as Sliding from "./internal/sliding.ts"
@@ -59,7 +59,7 @@ import type { RiskLevel } from "./ToolAnnotations.ts"
 import type { Reason, Unavailable } from "./ToolError.ts"
 import type * as Verdict from "./Verdict.ts"
 
-export type { About, ApprovalStore, Change, Held, Put } from "./internal/approvalStore.ts"
+export type { About, ApprovalStore, Change, Held, Put } from "./internal/approvals/store.ts"
 export type { Unavailable } from "./ToolError.ts"
 
 // --- Models ----------------------------------------------------------------
@@ -150,7 +150,7 @@ export interface Selection {
 
 // --- Errors ----------------------------------------------------------------
 
-export { ApprovalError } from "./internal/approvalDecisions.ts"
+export { ApprovalError } from "./internal/approvals/decisions.ts"
 
 // --- Service ---------------------------------------------------------------
 

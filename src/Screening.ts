@@ -25,17 +25,17 @@
  * `instructions`, `bidi` and `invisible`, always as flags.
  *
  * What is ordinary and what is not, with the Unicode reports it is taken from, is said in
- * `internal/screeningCharacters.ts` and `internal/screeningHosts.ts`. Gotchas: text from web pages and word
+ * `internal/screening/characters.ts` and `internal/screening/hosts.ts`. Gotchas: text from web pages and word
  * processors may hold soft hyphens, zero width spaces and isolates, which are refused; set `invisible` or
  * `bidi` to `flag` for tools that take such text. Patterns find what is common, not what is possible: see
- * `internal/screeningPatterns.ts`.
+ * `internal/screening/patterns.ts`.
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Glob from "./internal/glob.ts"
-import { fieldsOf } from "./internal/screeningFields.ts"
-import { scanParams, scanResult } from "./internal/screeningScan.ts"
+import { fieldsOf } from "./internal/screening/fields.ts"
+import { scanParams, scanResult } from "./internal/screening/scan.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 
 /**

@@ -7,7 +7,7 @@
  * - Parameters that the schema does not name are problems, at any depth, unless
  *   the tool says `ToolAnnotations.UnknownParams`: then they are dropped.
  *   `Tool.Strict` is a wish to the model and changes nothing here. Of a raw JSON
- *   Schema the own word on unknown parameters wins; see `internal/jsonSchema.ts`.
+ *   Schema the own word on unknown parameters wins; see `internal/jsonSchema/compile.ts`.
  * - No parameters at all (`undefined`) are `{}`, for every tool.
  * - No problem tells a value: see `internal/issues.ts`.
  *
@@ -27,7 +27,7 @@ import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import { isExit } from "./internal/exits.ts"
 import { Issues, kindOf, type Subject } from "./internal/issues.ts"
-import * as RawSchema from "./internal/jsonSchema.ts"
+import * as RawSchema from "./internal/jsonSchema/compile.ts"
 import { beyondCodec, namesIn } from "./internal/schemaFacts.ts"
 import { fromSchemaIssue, parseOptions } from "./internal/schemaIssues.ts"
 import * as ToolAnnotations from "./ToolAnnotations.ts"

@@ -3,7 +3,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as fc from "fast-check"
-import { decodePunycode } from "../src/internal/screeningHosts.ts"
+import { decodePunycode } from "../src/internal/screening/hosts.ts"
 import * as Screening from "../src/Screening.ts"
 import * as ToolAnnotations from "../src/ToolAnnotations.ts"
 

@@ -2,7 +2,7 @@ import { type Schema as RawSchema, Validator } from "@cfworker/json-schema"
 import { assert, describe, it } from "@effect/vitest"
 import * as Exit from "effect/Exit"
 import * as fc from "fast-check"
-import { type Compiled, compile, maxPatternInput } from "../src/internal/jsonSchema.ts"
+import { type Compiled, compile, maxPatternInput } from "../src/internal/jsonSchema/compile.ts"
 import type { Issue } from "../src/ToolError.ts"
 
 const object = (properties: object, more: object = {}) => ({ type: "object", properties, ...more })

@@ -409,7 +409,7 @@ const asked =
       assert.strictEqual(told(world, pending), "pending_confirmation")
       const reason = pending.error?.reason
       const request = yield* approvals.get(reason?._tag === "PendingConfirmation" ? reason.request : "")
-      world.sink.note("internal/approvalWatch.ts", request)
+      world.sink.note("internal/approvals/watch.ts", request)
       const result = yield* decide(approvals, request as Approvals.Request, world, group)
       return told(world, result)
     })

@@ -94,12 +94,12 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // Approvals.
   sink(
-    "internal/approvalTerminal.ts",
+    "internal/approvals/terminal.ts",
     ["terminal", "log"],
     "redacted",
     "the request, to the person at the terminal"
   ),
-  sink("internal/approvalWatch.ts", ["publish"], "redacted", "requests as they change"),
+  sink("internal/approvals/watch.ts", ["publish"], "redacted", "requests as they change"),
   sink(
     "sql/SqlApprovals.ts",
     ["sql", "report"],
@@ -108,19 +108,19 @@ export const sinks: ReadonlyArray<Sink> = [
   ),
 
   // Audit.
-  sink("internal/auditAppender.ts", ["report"], "cause", "errors of the audit's store"),
+  sink("internal/audit/appender.ts", ["report"], "cause", "errors of the audit's store"),
   sink("internal/audited.ts", ["audit", "report"], ["relay", "cause"], "what people do to governance"),
   sink("Taint.ts", ["audit"], "relay", "declassifications"),
-  sink("internal/fileAuditDisk.ts", ["file"], "relay", "files of the audit log"),
-  sink("internal/fileAuditSegments.ts", ["file"], "sealed", "lines of the audit log that are kept"),
+  sink("internal/auditFiles/disk.ts", ["file"], "relay", "files of the audit log"),
+  sink("internal/auditFiles/segments.ts", ["file"], "sealed", "lines of the audit log that are kept"),
   sink(
-    "internal/fileAuditTail.ts",
+    "internal/auditFiles/tail.ts",
     ["file", "log"],
     "sealed",
     "lines of the audit log, and a torn one's place"
   ),
-  sink("internal/fileAuditValues.ts", ["file"], "sealed", "sealed keys"),
-  sink("internal/fileAuditStore.ts", ["report"], "cause", "errors of the disk"),
+  sink("internal/auditFiles/values.ts", ["file"], "sealed", "sealed keys"),
+  sink("internal/auditFiles/store.ts", ["report"], "cause", "errors of the disk"),
   sink("sql/SqlAuditLog.ts", ["sql"], "sealed", "lines of the audit log, and sealed keys"),
 
   // State that survives.
@@ -128,16 +128,16 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("sql/SqlResultCache.ts", ["sql"], "sealed", "hashed keys and sealed results"),
   sink("Budget.ts", ["publish"], "names", "alerts"),
   sink("sql/SqlBudget.ts", ["publish"], "names", "alerts"),
-  sink("internal/budgetSqlBooks.ts", ["sql"], "names", "limits, reservations and what was used"),
-  sink("internal/budgetSqlLedger.ts", ["sql"], "names", "who spent what, on which tool"),
+  sink("internal/budget/sqlBooks.ts", ["sql"], "names", "limits, reservations and what was used"),
+  sink("internal/budget/sqlLedger.ts", ["sql"], "names", "who spent what, on which tool"),
   sink("KillSwitch.ts", ["report"], "cause", "errors of its store"),
   sink(
-    "internal/killSwitchLocal.ts",
+    "internal/killSwitch/local.ts",
     ["publish", "report"],
     ["names", "cause"],
     "stops, and defects of who is told"
   ),
-  sink("internal/killSwitchShared.ts", ["report"], "cause", "errors of its store"),
+  sink("internal/killSwitch/shared.ts", ["report"], "cause", "errors of its store"),
   sink("sql/SqlKillSwitch.ts", ["sql"], "names", "stops: who, when, why"),
   sink("internal/sliding.ts", ["publish"], "relay", "whatever is published")
 ]

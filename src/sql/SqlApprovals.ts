@@ -36,9 +36,9 @@ import {
   type State,
   type Unavailable
 } from "../Approvals.ts"
-import { checked } from "../internal/approvalDesk.ts"
-import { read } from "../internal/approvalDocument.ts"
-import { changed } from "../internal/approvalStore.ts"
+import { checked } from "../internal/approvals/desk.ts"
+import { read } from "../internal/approvals/document.ts"
+import { changed } from "../internal/approvals/store.ts"
 import { millis } from "../internal/options.ts"
 import { migrate, type Numeric, unavailable } from "../internal/sqlStore.ts"
 import type { Keyring } from "../Keyring.ts"

@@ -60,10 +60,10 @@ const single = [
   "Health.ts",
   "History.ts",
   "CircuitBreaker.ts",
-  "internal/approvalWatch.ts",
+  "internal/approvals/watch.ts",
   "Budget.ts",
   "sql/SqlBudget.ts",
-  "internal/killSwitchLocal.ts"
+  "internal/killSwitch/local.ts"
 ] as const
 
 /** Hands on what others publish: whoever they are is in the registry. */
@@ -222,9 +222,9 @@ export class EverySink {
       yield* follows("History.ts", Context.get(services, History.History).changes)
       yield* follow("Health.ts", Context.get(services, Health.Health).changes)
       yield* follow("CircuitBreaker.ts", Context.get(services, CircuitBreaker.CircuitBreaker).transitions)
-      yield* follow("internal/approvalWatch.ts", Context.get(services, Approvals.Approvals).changes)
+      yield* follow("internal/approvals/watch.ts", Context.get(services, Approvals.Approvals).changes)
       yield* follow(options.budget, Context.get(services, Budget.Budget).alerts)
-      yield* follow("internal/killSwitchLocal.ts", Context.get(services, KillSwitch.KillSwitch).changes)
+      yield* follow("internal/killSwitch/local.ts", Context.get(services, KillSwitch.KillSwitch).changes)
     })
 
   /** Looks at what services have, as anyone who asks them sees it. */
@@ -238,11 +238,11 @@ export class EverySink {
       this.note("History.ts", yield* history.statistics)
       this.note("Health.ts", yield* Context.get(services, Health.Health).all)
       this.note("CircuitBreaker.ts", yield* Context.get(services, CircuitBreaker.CircuitBreaker).states)
-      this.note("internal/killSwitchLocal.ts", yield* Context.get(services, KillSwitch.KillSwitch).stops)
+      this.note("internal/killSwitch/local.ts", yield* Context.get(services, KillSwitch.KillSwitch).stops)
       const budget = Context.get(services, Budget.Budget)
       this.note(options.budget, yield* budget.spent(), yield* budget.standing, yield* budget.credits)
       const approvals = Context.get(services, Approvals.Approvals)
-      this.note("internal/approvalWatch.ts", ...(yield* approvals.list({ limit: 100_000 })))
+      this.note("internal/approvals/watch.ts", ...(yield* approvals.list({ limit: 100_000 })))
       const audit = Context.get(services, AuditLog.AuditLog)
       yield* Stream.runForEach(audit.export(), (line) => Effect.sync(() => this.note("audit", line)))
       yield* Stream.runForEach(audit.lines(), (line) => Effect.sync(() => this.note("file", json(line))))

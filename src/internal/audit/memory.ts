@@ -1,0 +1,182 @@
+/** A store of the audit log in memory, and the way of a call's records into it. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
+import type { Unavailable } from "../../AuditLog.ts"
+import type { CallRecord } from "../../CallRecord.ts"
+import type { Keyring } from "../../Keyring.ts"
+import type { Appender } from "./appender.ts"
+import { openLine, signGap } from "./chain.ts"
+import { type Draft, intentDraft, outcomeDraft } from "./record.ts"
+import { type Redact, type Snapshot, snapshot } from "./snapshot.ts"
+import type { AuditStore, AuditStoreError, StoredLine } from "./store.ts"
+
+/** Lines and values in memory; whatever is asked is done when called, and answers with an `Exit`. */
+export const makeMemoryStore = (): AuditStore & { readonly lines: () => ReadonlyArray<StoredLine> } => {
+  let lines: Array<StoredLine> = []
+  let head: string | undefined
+  const values = new Map<string, string>()
+  const indexOf = (sequence: number): number => {
+    let low = 0
+    let high = lines.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (lines[middle]!.sequence < sequence) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+  return {
+    lines: () => lines,
+    append: (batch, expected, next) =>
+      Effect.suspend(() => {
+        if (head !== expected) return Exit.succeed("moved" as const)
+        for (const line of batch) lines.push(line)
+        head = next
+        return Exit.succeed("appended" as const)
+      }),
+    head: Effect.sync(() => head),
+    last: Effect.sync(() => lines.at(-1)),
+    read: ({ from = 0, to = Number.MAX_SAFE_INTEGER }) =>
+      Stream.suspend(() => Stream.fromIterable(lines.slice(indexOf(from), indexOf(to + 1)))),
+    replace: ({ from, to, lines: count }, line) =>
+      Effect.suspend(() => {
+        const [first, end] = [indexOf(from), indexOf(to + 1)]
+        if (end - first !== count) return Exit.succeed("moved" as const)
+        lines = [...lines.slice(0, first), line, ...lines.slice(end)]
+        return Exit.succeed("replaced" as const)
+      }),
+    get: (name) => Effect.sync(() => values.get(name)),
+    put: (name, value) =>
+      Effect.sync(() => {
+        values.set(name, value)
+      }),
+    remove: (names) =>
+      Effect.sync(() => {
+        for (const name of names) values.delete(name)
+      }),
+    names: (prefix) => Effect.sync(() => Array.from(values.keys()).filter((name) => name.startsWith(prefix)))
+  }
+}
+
+/** A call that has ended: its record does not change any more. */
+interface Ended {
+  readonly record: CallRecord
+  readonly result: Snapshot
+  readonly time: number
+}
+
+interface MemorySink {
+  readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
+  readonly outcome: (
+    record: CallRecord,
+    encoded: unknown,
+    now: number,
+    redact?: Redact
+  ) => Effect.Effect<void, Unavailable>
+  readonly offer: (draft: Draft) => Effect.Effect<void, Unavailable>
+  /** Writes down what has come in. */
+  readonly drain: Effect.Effect<void, AuditStoreError>
+}
+
+/**
+ * What comes in is kept as it is, a reference and a small copy, because this log is on by default and a call takes a
+ * few microseconds, of which sealing and hashing would be most. All of that is done, once, when somebody reads. What a
+ * reader can see is the same: an intent is written down only for a call that is still running then, because the outcome
+ * of any other is there and says more.
+ */
+export const makeMemorySink = (
+  store: ReturnType<typeof makeMemoryStore>,
+  appender: Appender,
+  keyring: Keyring["Service"],
+  maxRecords: number
+): MemorySink => {
+  // A ring: the oldest makes room for the newest.
+  const ring: Array<Ended | Draft | undefined> = []
+  let first = 0
+  let length = 0
+  let dropped = 0
+  /** Calls that run, and since when; those whose intent is written down have their time negated. */
+  const running = new Map<CallRecord, number>()
+
+  const push = (entry: Ended | Draft): Effect.Effect<void> => {
+    if (length < maxRecords) {
+      ring[(first + length) % maxRecords] = entry
+      length += 1
+    } else {
+      ring[first] = entry
+      first = (first + 1) % maxRecords
+      dropped += 1
+    }
+    return Exit.void
+  }
+
+  const intents = (): Array<Draft> => {
+    const drafts: Array<Draft> = []
+    for (const [record, since] of running) {
+      if (since === written) continue
+      drafts.push(intentDraft(record, since))
+      running.set(record, written)
+    }
+    return drafts
+  }
+
+  const taken = (): Array<Draft> => {
+    const drafts = intents()
+    for (let i = 0; i < length; i++) {
+      const at = (first + i) % maxRecords
+      const entry = ring[at]!
+      drafts.push("open" in entry ? entry : outcomeDraft(entry.record, entry.result, entry.time))
+      ring[at] = undefined
+    }
+    first = 0
+    length = 0
+    return drafts.sort((a, b) => a.time - b.time)
+  }
+
+  // What was taken is written: an interruption of whoever reads must not lose it.
+  const drain = Effect.uninterruptible(
+    Effect.gen(function* () {
+      const skipped = dropped
+      dropped = 0
+      if (skipped > 0) yield* appender.skip(skipped, yield* Clock.currentTimeMillis)
+      const drafts = taken()
+      if (drafts.length > 0) yield* appender.append(drafts)
+      yield* makeRoom
+    })
+  )
+
+  const makeRoom = Effect.suspend(() => {
+    const lines = store.lines()
+    const last = lines[lines.length - maxRecords - 1]
+    if (last === undefined) return Exit.void
+    const [begin, end] = [openLine(keyring, lines[0]!.line), openLine(keyring, last.line)]
+    // Nobody but this log writes to its memory.
+    if (typeof begin === "string" || typeof end === "string")
+      return Exit.die("the audit log's memory was changed")
+    if (begin.gap && begin.sequence === end.sequence) return Exit.void
+    const { from, previous } = begin
+    const tip = { sequence: end.sequence, hash: end.tip }
+    const gap = signGap(keyring, { from, previous, tip, time: end.time, why: "capacity" })
+    const range = { from: lines[0]!.sequence, to: last.sequence, lines: lines.length - maxRecords }
+    return store.replace(range, gap)
+  })
+
+  return {
+    intent: (record, now) => {
+      // Calls always end; if a bug leaves their records, memory stays bounded all the same.
+      if (running.size >= maxRecords) running.delete(running.keys().next().value!)
+      running.set(record, now)
+      return Exit.void
+    },
+    outcome: (record, encoded, now, redact) => {
+      running.delete(record)
+      return push({ record, result: snapshot(encoded, redact), time: now })
+    },
+    offer: push,
+    drain
+  }
+}
+
+const written = -1
