@@ -249,6 +249,14 @@ const kit = Toolkit.make(
   tool("classifies_wrong").annotate(Annotate.Classify, (error) => {
     throw error
   }),
+  Tool.make("shows_wrong", {
+    parameters: Params,
+    success: Result,
+    failureMode: "return",
+    toModelOutput: ({ all, token }) => {
+      throw new Error(`cannot show ${token} nor ${all.map(Redacted.value).join(" nor ")}`)
+    }
+  }),
   tool("reads").annotate(Annotate.Trust, "untrusted"),
   tool("sends").annotate(Annotate.SendsData, true)
 )
@@ -597,8 +605,7 @@ const ways: { readonly [Name in string]: readonly [way: Way, ends: ReadonlyArray
     (world, group) =>
       Effect.gen(function* () {
         for (const tool of ["works", "ruled", "confirmed", "breaks_the_rule", "costs_wrong"] as const) {
-          const looked = yield* Effect.exit(world.executor.evaluate({ tool, params: paramsOf(group) }))
-          world.sink.note("evaluate", Exit.isSuccess(looked) ? looked.value : Cause.pretty(looked.cause))
+          world.sink.note("evaluate", yield* world.executor.evaluate({ tool, params: paramsOf(group) }))
         }
         return "looked"
       }),
@@ -613,6 +620,7 @@ const ways: { readonly [Name in string]: readonly [way: Way, ends: ReadonlyArray
     ["Failure"]
   ],
   "governed toolkit": [through("toolkit", "throws"), ["HANDLER_FAILED"]],
+  "a result that cannot be shown to a model": [through("toolkit", "shows_wrong"), ["HANDLER_DEFECT"]],
   "a model's call": [through("generateText", "dies"), ["HANDLER_DEFECT"]],
   "a model's call in a stream": [through("streamText", "confirmed"), ["PENDING_CONFIRMATION"]],
   "success over MCP": [through("mcp", "works"), ["success"]],

@@ -2,12 +2,11 @@
  * Texts about a call as anyone may read them: reasons, problems and causes may
  * name or quote what its arguments, or its result, hide.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Redaction from "../Redaction.ts"
 import type { Issue } from "../ToolError.ts"
-import type { ToolResult } from "../ToolResult.ts"
 import type * as Verdict from "../Verdict.ts"
 import type { Call, Request } from "./call.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
@@ -76,16 +75,15 @@ export const reportCause = (
     return ErrorReporter.report(Redaction.cause(cause, show))
   })
 
-/** Tells operators what whoever looked on at a call of a batch died of. */
-export const reportOnlooker = (
+/** Tells operators what died beside a call: who looks on at a batch, or what shows a result to a model. */
+export const reportBeside = (
   kernel: Kernel,
-  { params, tool: name }: Request,
-  { error, value }: ToolResult,
-  defect: unknown
+  { params, tool: name }: Pick<Request, "params" | "tool">,
+  result: unknown,
+  cause: Cause.Cause<unknown>
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
     const tool = kernel.tools.get(name)
-    const failure = error?.reason._tag === "ToolFailed" ? error.reason.failure : undefined
-    const show = tool === undefined ? kernel.redaction.text : about(kernel, tool, params, value ?? failure)
-    return ErrorReporter.report(Redaction.cause(Cause.die(defect), show))
+    const show = tool === undefined ? kernel.redaction.text : about(kernel, tool, params, result)
+    return ErrorReporter.report(Redaction.cause(cause, show))
   })

@@ -13,7 +13,6 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
@@ -23,7 +22,8 @@ import * as Stream from "effect/Stream"
 import type { Door } from "../CallRecord.ts"
 import type { Pipeline } from "../Pipeline.ts"
 import { messageOf, type Reason, table } from "../ToolError.ts"
-import type { Ended } from "./call.ts"
+import type { Ended, Request } from "./call.ts"
+import { reportBeside } from "./callText.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 import { capped } from "./result.ts"
@@ -112,7 +112,7 @@ const makeHandle = (
       })
     const request = { door, tool: name, params: Raw.of(params), id: toolCallId, onProgress }
     const fiber = yield* inRun(pipeline.run(request)).pipe(
-      Effect.flatMap((ended) => outputOf(pipeline, name, ended, visible)),
+      Effect.flatMap((ended) => outputOf(pipeline, request, ended, visible)),
       Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),
       Effect.forkChild({ startImmediately: true })
     )
@@ -132,12 +132,13 @@ const makeHandle = (
 
 /** How a call ended, as `LanguageModel` and `McpServer` read it. */
 const outputOf = (
-  { defaults, tools }: Pipeline,
-  name: string,
+  { defaults, kernel, tools }: Pipeline,
+  request: Request,
   ended: Ended,
   visible: Effect.Effect<ReadonlySet<string>>
 ): Effect.Effect<Output, unknown> => {
   const { reason } = ended
+  const name = request.tool
   const tool = tools.get(name)
   if ("encoded" in ended || reason === undefined) {
     const result = ended.value as never
@@ -155,7 +156,8 @@ const outputOf = (
     return Effect.catchCause(
       Effect.sync(() => ({ ...output, modelOutput: toModelOutput(ended.value) })),
       // The call has succeeded; that a model can't be shown its result must not end the generation.
-      (cause) => Effect.as(ErrorReporter.report(cause), refusal({ _tag: "HandlerDefect" }))
+      (cause) =>
+        Effect.as(reportBeside(kernel, request, ended.value, cause), refusal({ _tag: "HandlerDefect" }))
     )
   }
   switch (reason._tag) {

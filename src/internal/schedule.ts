@@ -3,6 +3,7 @@
  * nodes and edges: every node waits for a count, and is looked at once when it
  * falls to zero.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,7 +11,7 @@ import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolCall } from "../ToolCall.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
-import { reportOnlooker } from "./callText.ts"
+import { reportBeside } from "./callText.ts"
 import * as Raw from "./raw.ts"
 import type { BatchRequest } from "./request.ts"
 import { start, startsPerTurn, withoutRun } from "./startCall.ts"
@@ -103,7 +104,9 @@ export const runNodes = (
           options.onProgress?.({ total: nodes.length, ended, running, last: result })
         } catch (defect) {
           // Who looks on must not change what happens.
-          fork(reportOnlooker(pipeline.kernel, node.request, result, defect))
+          const { error, value } = result
+          const said = error?.reason._tag === "ToolFailed" ? error.reason.failure : value
+          fork(reportBeside(pipeline.kernel, node.request, said, Cause.die(defect)))
         }
         if (!halted && options.stops(node, result)) {
           stoppedBy = result.callId

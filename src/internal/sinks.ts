@@ -65,12 +65,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("ToolError.ts", [], "caller", "reason, code and a message that tells no value"),
   sink("Batch.ts", [], "caller", "results and progress of the caller's own calls"),
   sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
-  sink(
-    "internal/governedToolkit.ts",
-    ["publish", "report"],
-    ["caller", "cause"],
-    "results of a call, and its defects"
-  ),
+  sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
   // Records, and what is folded from them.
   sink("CallRecord.ts", ["publish", "report"], ["record", "cause"], "records, and defects of sinks"),
