@@ -92,7 +92,7 @@ const govern = (
       openSpan(call)
       kernel.recorder.sink.onStart(call)
       const end = (outcome: Outcome): Effect.Effect<Ended> =>
-        Effect.map(finish(call, outcome), () => {
+        Effect.mapEager(finish(call, outcome), () => {
           const ended: Ended = { ...outcome, record: call }
           onEnd?.(ended)
           return ended
@@ -176,7 +176,7 @@ const stop = (call: Call, tool: CompiledTool, index: number, outcome: Outcome): 
       ? callLimits.charge(limitedOf(call, tool), call.now())
       : Exit.void
   if (tool.fallback === undefined || index < firstWithFallback || !table[reason._tag].fallback) {
-    return Effect.as(charge, outcome)
+    return Effect.mapEager(charge, () => outcome)
   }
   return Effect.catchCause(orFallback(call, tool, outcome), (cause) =>
     Cause.hasInterrupts(cause)

@@ -132,12 +132,12 @@ const given = (call: Call, tool: CompiledTool, kept: KeptOutcome): Steps => {
   if (kept._tag === "Value") return givenValue(call, tool, kept.encoded)
   const { reason } = kept
   if (reason._tag !== "ToolFailed") return refuse(reason)
-  const failure = Effect.mapError(tool.codec.decodeFailure(reason.failure), Validation.invalidResult)
+  const failure = Effect.mapErrorEager(tool.codec.decodeFailure(reason.failure), Validation.invalidResult)
   return after(waiting(call, failure), (failure) => ({ reason, failure }))
 }
 
 const givenValue = (call: Call, tool: CompiledTool, encoded: unknown): Steps => {
-  const value = Effect.mapError(tool.codec.decodeSuccess(encoded), Validation.invalidResult)
+  const value = Effect.mapErrorEager(tool.codec.decodeSuccess(encoded), Validation.invalidResult)
   return after(waiting(call, value), (value) => ({ reason: undefined, value, encoded }))
 }
 
@@ -226,7 +226,10 @@ export const lastGood = (
         waiting(call, call.running.kernel.cache.get(lastGoodKey(call, tool), call.now())),
         (entry) => {
           if (entry === undefined) return Effect.succeed(undefined)
-          const value = Effect.mapError(tool.codec.decodeSuccess(entry.encoded), Validation.invalidResult)
+          const value = Effect.mapErrorEager(
+            tool.codec.decodeSuccess(entry.encoded),
+            Validation.invalidResult
+          )
           return Effect.map(waiting(call, value), (value) => ({ value }))
         }
       )

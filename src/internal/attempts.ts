@@ -371,10 +371,10 @@ const understand = Effect.fnUntraced(function* (
   if (ended._tag !== "Value") return yield* explain(call, tool, ended)
   const { value } = ended
   call.stage = "encode"
-  const encoding = Effect.mapError(tool.codec.encodeSuccess(value), (issues) =>
+  const encoding = Effect.mapErrorEager(tool.codec.encodeSuccess(value), (issues) =>
     Validation.invalidResult(shownIssues(call, tool, issues, value))
   )
-  return yield* Effect.match(waiting(call, encoding), {
+  return yield* Effect.matchEager(waiting(call, encoding), {
     onSuccess: (encoded): Succeeded | Failed => {
       call.stage = undefined
       return { reason: undefined, value, encoded }

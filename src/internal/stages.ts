@@ -214,7 +214,7 @@ const decode: Stage = {
   enter: (call, tool) => {
     const { running } = call
     if (running.request.decoded === true) return undefined
-    const decoding = Effect.mapError(tool.codec.decode(Raw.read(running.raw)), (issues) =>
+    const decoding = Effect.mapErrorEager(tool.codec.decode(Raw.read(running.raw)), (issues) =>
       Validation.invalidParams(shownIssues(call, tool, issues))
     )
     return after(waiting(call, decoding), (params) => {
