@@ -97,8 +97,9 @@ export const makeMemorySink = (
   let first = 0
   let length = 0
   let dropped = 0
-  /** Calls that run, and since when; those whose intent is written down have their time negated. */
-  const running = new Map<CallRecord, number>()
+  // Another ring, of calls as they begin: whether one still runs its record says.
+  const begun: Array<{ readonly record: CallRecord; readonly time: number }> = []
+  let next = 0
 
   const push = (entry: Ended | Draft): Effect.Effect<void> => {
     if (length < maxRecords) {
@@ -114,11 +115,11 @@ export const makeMemorySink = (
 
   const intents = (): Array<Draft> => {
     const drafts: Array<Draft> = []
-    for (const [record, since] of running) {
-      if (since === written) continue
-      drafts.push(intentDraft(record, since))
-      running.set(record, written)
+    for (const { record, time } of begun) {
+      if (record.completedAt === undefined) drafts.push(intentDraft(record, time))
     }
+    begun.length = 0
+    next = 0
     return drafts
   }
 
@@ -165,18 +166,14 @@ export const makeMemorySink = (
 
   return {
     intent: (record, now) => {
-      // Calls always end; if a bug leaves their records, memory stays bounded all the same.
-      if (running.size >= maxRecords) running.delete(running.keys().next().value!)
-      running.set(record, now)
+      begun[next] = { record, time: now }
+      next = (next + 1) % maxRecords
       return Exit.void
     },
     outcome: (record, encoded, now, redact) => {
-      running.delete(record)
       return push({ record, result: snapshot(encoded, redact), time: now })
     },
     offer: push,
     drain
   }
 }
-
-const written = -1
