@@ -229,6 +229,24 @@ describe("an idempotency key", () => {
     })
   )
 
+  it.effect(
+    "stays unknown when a later attempt failed for certain: an earlier one may have taken effect",
+    () =>
+      Effect.gen(function* () {
+        const busy = { status: 503 }
+        const { execute, tools } = yield* open({}, { wipe: [Testing.hang, Testing.fail(busy), counted(3)] })
+        const first = yield* inTime(execute("wipe", { ...key, retries: 1 }))
+        assert.deepStrictEqual([first.status, first.attempts], ["failure", 2])
+        assert.strictEqual((yield* execute("wipe", key)).status, "unknown")
+        tools.assertRan("wipe", 2)
+        // Where every attempt failed for certain the key is free.
+        const other = { idempotencyKey: "order-8", retries: 0 }
+        const known = yield* open({}, { wipe: [Testing.fail(busy), counted(2)] })
+        assert.strictEqual((yield* known.execute("wipe", other)).status, "failure")
+        assert.strictEqual((yield* known.execute("wipe", other)).status, "success")
+      })
+  )
+
   it.effect("is free again where nothing ran, and where what ran failed without an effect", () =>
     Effect.gen(function* () {
       const { execute, tools } = yield* open(

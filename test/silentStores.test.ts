@@ -126,6 +126,33 @@ describe("a store that does not answer", () => {
     )
   }
 
+  it.effect("is given back what it took too late at the time it is then", () =>
+    Effect.gen(function* () {
+      const answers = yield* Deferred.make<void>()
+      const refunds: Array<number> = []
+      const budget = Layer.effect(
+        Budget.Budget,
+        Effect.map(Effect.service(Budget.Budget), (budget) => ({
+          ...budget,
+          refund: (reservation: Budget.Reservation, now: number) => {
+            refunds.push(now)
+            return budget.refund(reservation, now)
+          }
+        }))
+      ).pipe(
+        Layer.provide(slow(Budget.Budget, "reserve", Deferred.await(answers), Budget.layerMemory(limits)))
+      ) as Layer.Layer<Budget.Budget, never, Keyring.Keyring>
+      const { execute } = yield* open({ budget })
+      const late = yield* Effect.forkChild(execute(1000))
+      yield* settled
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(late)).status, "timeout")
+      yield* Deferred.succeed(answers, undefined)
+      yield* settled
+      assert.deepStrictEqual(refunds, [5000])
+    })
+  )
+
   it.effect("at the end of a call is left to end by itself after 10 seconds", () =>
     Effect.gen(function* () {
       const never = Layer.effect(

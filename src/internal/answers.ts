@@ -67,8 +67,8 @@ const claim = (call: Call, tool: CompiledTool, key: string, takeOver: boolean): 
     },
     call.now()
   )
-  const giveBack = (answer: Claim) =>
-    answer._tag === "Run" ? idempotency.release(answer.lease, call.queuedAt) : Exit.void
+  const giveBack = (answer: Claim, now: number) =>
+    answer._tag === "Run" ? idempotency.release(answer.lease, now) : Exit.void
   return after(taking(call, claimed, giveBack), (answer): Steps => {
     switch (answer._tag) {
       case "Run":
@@ -147,7 +147,7 @@ const givenValue = (call: Call, tool: CompiledTool, encoded: unknown): Steps => 
  * without an effect may be tried again; and of what nobody knows the key says so.
  */
 export const settleKey = (call: Call, outcome: Outcome): Effect.Effect<void, Reason> | undefined => {
-  const { kernel, lease } = call.running
+  const { kernel, lease, mayHaveRun } = call.running
   if (lease === undefined) return undefined
   call.running.lease = undefined
   const { idempotency } = kernel
@@ -157,7 +157,9 @@ export const settleKey = (call: Call, outcome: Outcome): Effect.Effect<void, Rea
     return idempotency.complete(lease, { _tag: "Value", encoded: outcome.encoded }, now)
   }
   const { reason } = outcome
-  if (reason === undefined || outcome.outcomeUnknown === true) return idempotency.abandon(lease, now)
+  if (reason === undefined || outcome.outcomeUnknown === true || mayHaveRun) {
+    return idempotency.abandon(lease, now)
+  }
   return reason._tag === "ToolFailed" && classOf(reason) === "Caller"
     ? idempotency.complete(lease, { _tag: "Reason", reason }, now)
     : idempotency.release(lease, now)

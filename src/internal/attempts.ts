@@ -48,6 +48,7 @@ const run = Effect.fnUntraced(function* (call: Call, tool: CompiledTool): Effect
 
     last = outcome
     const { outcomeUnknown, reason } = outcome
+    if (outcomeUnknown) call.running.mayHaveRun = true
     const again = Retry.retryable({
       reason,
       class: classOf(reason),
@@ -108,8 +109,8 @@ const admitAttempt = Effect.fnUntraced(function* (
   const spending = spendingOf(call, tool)
   if (spending !== undefined) {
     const reserving = kernel.budget.reserve(spending, call.now())
-    const giveBack = (reserved: Reservation | BudgetExceeded) =>
-      "_tag" in reserved ? Exit.void : kernel.budget.refund(reserved, spending.expiresAt)
+    const giveBack = (reserved: Reservation | BudgetExceeded, now: number) =>
+      "_tag" in reserved ? Exit.void : kernel.budget.refund(reserved, now)
     const refused = yield* step(
       "budget",
       after(taking(call, reserving, giveBack), (reserved) => {

@@ -185,6 +185,7 @@ export class Call implements CallRecord {
       quota: "none",
       key: undefined,
       lease: undefined,
+      mayHaveRun: false,
       mayTakeOver: false,
       grant: undefined,
       ticket: undefined,
@@ -279,6 +280,8 @@ export interface Running {
   /** The idempotency key, given or derived. */
   key: string | undefined
   lease: Lease | undefined
+  /** An attempt ended and nobody knows whether it took effect: whatever came after it does not change that. */
+  mayHaveRun: boolean
   /** A human was asked whether to run again what may have run before. */
   mayTakeOver: boolean
   grant: ApprovalRequest | undefined
@@ -341,15 +344,18 @@ export const waitingUntil = <A, E>(
 export const taking = <A>(
   call: Call,
   take: Effect.Effect<A, Reason>,
-  giveBack: (taken: A) => Effect.Effect<void, Reason>
+  giveBack: (taken: A, now: number) => Effect.Effect<void, Reason>
 ): Effect.Effect<A, Reason> => {
   if (Exit.isExit(take)) return take
   return Effect.suspend(() => {
-    const fork = Effect.runForkWith(call.running.fiber.context)
+    // By then the call has ended, and holds nothing any more.
+    const { clock, fiber: caller } = call.running
+    const fork = Effect.runForkWith(caller.context)
     const fiber = fork(take)
     const tooLate = () =>
       fiber.addObserver((exit) => {
-        if (Exit.isSuccess(exit)) fork(Effect.catchCause(giveBack(exit.value), ErrorReporter.report))
+        if (Exit.isFailure(exit)) return
+        fork(Effect.catchCause(giveBack(exit.value, clock.currentTimeMillisUnsafe()), ErrorReporter.report))
       })
     return Effect.onError(waiting(call, Fiber.join(fiber)), () => Effect.sync(tooLate))
   })
