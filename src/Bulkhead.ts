@@ -74,9 +74,9 @@ const make = ({ maxConcurrent, maxQueue = 0 }: Options): Bulkhead["Service"] => 
   return {
     forTool: (tool) => {
       const gates = [gateOf(tool), executor].filter((gate) => gate !== undefined)
-      return gates.length === 0
-        ? undefined
-        : { enter: () => peek(gates) ?? new Entrant(gates, totals), peek: () => peek(gates) }
+      if (gates.length === 0) return undefined
+      const way: Way = { gates, totals }
+      return { enter: () => peek(gates) ?? new Entrant(way), peek: () => peek(gates) }
     },
     running: () => totals.running,
     queued: () => totals.queued
@@ -88,6 +88,12 @@ interface Totals {
   queued: number
 }
 
+/** What all calls of a tool share. */
+interface Way {
+  readonly gates: ReadonlyArray<Gate>
+  readonly totals: Totals
+}
+
 const refusals: { readonly [Scope in Refusal["scope"]]: Refusal } = {
   tool: { _tag: "Overloaded", scope: "tool" },
   executor: { _tag: "Overloaded", scope: "executor" }
@@ -95,8 +101,8 @@ const refusals: { readonly [Scope in Refusal["scope"]]: Refusal } = {
 
 const peek = (gates: ReadonlyArray<Gate>): Refusal | undefined => {
   // Only the first gate without a free slot can refuse; those behind it are reached after waiting, if at all.
-  const closed = gates.find((gate) => !gate.hasSlot())
-  return closed?.isFull() ? refusals[closed.scope] : undefined
+  for (const gate of gates) if (!gate.hasSlot()) return gate.isFull() ? refusals[gate.scope] : undefined
+  return undefined
 }
 
 /** A number of slots, and the line for them. A slot that comes free goes to the line at once. */
@@ -154,69 +160,87 @@ class Gate {
   }
 }
 
-/** A call on its way through its gates, one after the other; it holds those that it has passed. */
+/**
+ * A call on its way through its gates, one after the other; it holds those that it has passed. Every call has
+ * one and few ever wait, so what only waiting needs is apart.
+ */
 class Entrant implements Ticket {
-  readonly wait: Effect.Effect<void> | undefined
-  readonly #gates: ReadonlyArray<Gate>
-  readonly #totals: Totals
+  readonly #way: Way
+  /** Below zero when it was released. */
   #passed = 0
-  #place: Place<Entrant> | undefined
-  #wake: (() => void) | undefined
-  #released = false
+  #waiting: Waiting | undefined = undefined
 
-  constructor(gates: ReadonlyArray<Gate>, totals: Totals) {
-    this.#gates = gates
-    this.#totals = totals
-    this.#advance()
-    if (this.#place === undefined) {
-      this.wait = undefined
-    } else {
-      totals.queued++
-      this.wait = this.#suspend()
-    }
+  constructor(way: Way) {
+    this.#way = way
+    const place = this.#advance()
+    if (place === undefined) return
+    this.#waiting = new Waiting(place)
+    way.totals.queued++
+  }
+
+  get wait(): Effect.Effect<void> | undefined {
+    return this.#waiting?.suspended
   }
 
   /** The gate at which it waits has given it a slot. */
   admitted(): void {
-    this.#place = undefined
+    // Only who waits is in a line.
+    const waiting = this.#waiting as Waiting
     this.#passed++
-    this.#advance()
-    if (this.#place !== undefined) return
-    this.#totals.queued--
-    this.#wake?.()
+    waiting.place = this.#advance()
+    if (waiting.place !== undefined) return
+    this.#way.totals.queued--
+    waiting.wake?.()
   }
 
-  readonly release = (): void => {
-    if (this.#released) return
-    this.#released = true
-    if (this.#place === undefined) {
-      this.#totals.running--
+  // Bound when it is asked for: it needs no `this` then, and a ticket that is only released costs no function.
+  get release(): () => void {
+    return this.#release.bind(this)
+  }
+
+  #release(): void {
+    if (this.#passed < 0) return
+    const { gates, totals } = this.#way
+    const passed = this.#passed
+    this.#passed = -1
+    const place = this.#waiting?.place
+    if (place === undefined) {
+      totals.running--
     } else {
-      this.#totals.queued--
-      this.#gates[this.#passed]!.leave(this.#place)
+      totals.queued--
+      gates[passed]!.leave(place)
     }
     // The last first: what a tool's slot lets in may then find a free slot over all.
-    for (let i = this.#passed - 1; i >= 0; i--) this.#gates[i]!.giveBack()
+    for (let i = passed - 1; i >= 0; i--) gates[i]!.giveBack()
   }
 
-  #advance(): void {
-    for (; this.#passed < this.#gates.length; this.#passed++) {
-      const gate = this.#gates[this.#passed]!
-      if (gate.take()) continue
-      this.#place = gate.join(this)
-      return
+  /** Goes on to where it has to wait. */
+  #advance(): Place<Entrant> | undefined {
+    const { gates, totals } = this.#way
+    for (; this.#passed < gates.length; this.#passed++) {
+      const gate = gates[this.#passed]!
+      if (!gate.take()) return gate.join(this)
     }
-    this.#totals.running++
+    totals.running++
+    return undefined
+  }
+}
+
+class Waiting {
+  /** Where it stands; `undefined` from the grant of the last slot on. */
+  place: Place<Entrant> | undefined
+  wake: (() => void) | undefined
+
+  constructor(place: Place<Entrant>) {
+    this.place = place
   }
 
   // The slot is held from the grant on. Waking is scheduled, so that a release runs no other call, and many
   // that follow one another do not nest.
-  #suspend(): Effect.Effect<void> {
-    return Effect.withFiber((fiber) =>
-      Effect.callback<void>((resume) => {
-        if (this.#place === undefined) return resume(Effect.void)
-        this.#wake = () => fiber.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
-      })
-    )
-  }
+  readonly suspended: Effect.Effect<void> = Effect.withFiber((fiber) =>
+    Effect.callback<void>((resume) => {
+      if (this.place === undefined) return resume(Effect.void)
+      this.wake = () => fiber.currentDispatcher.scheduleTask(() => resume(Effect.void), 0)
+    })
+  )
 }

@@ -45,6 +45,7 @@ export interface Options {
 }
 
 const granted: Access = { _tag: "Granted" }
+const grantedAtOnce: Effect.Effect<Access> = Exit.succeed(granted)
 
 /** The rule, as a pure function. */
 export const check = (
@@ -52,17 +53,31 @@ export const check = (
   tool: ToolFacts,
   undeclared: "allow" | "deny"
 ): Access => {
-  const missing = Capability.missing(tool.capabilities ?? [], held)
-  if (missing.length === 0 && (tool.capabilities !== undefined || undeclared === "allow")) return granted
-  if (held.has(Capability.all) || Capability.grantsTool(held, tool.names)) return granted
+  const { capabilities, names } = tool
+  if (capabilities === undefined ? undeclared === "allow" : holdsEach(held, capabilities)) return granted
+  if (held.has(Capability.all) || Capability.grantsTool(held, names)) return granted
+  if (capabilities === undefined) {
+    return {
+      _tag: "Refused",
+      missing: [],
+      message: "The tool does not say what it needs, and only tools that do may be used."
+    }
+  }
+  const missing = Capability.missing(capabilities, held)
   return {
     _tag: "Refused",
     missing,
-    message:
-      tool.capabilities === undefined
-        ? "The tool does not say what it needs, and only tools that do may be used."
-        : `This needs ${missing.join(", ")}, which the caller does not have.`
+    message: `This needs ${missing.join(", ")}, which the caller does not have.`
   }
+}
+
+// A loop, because every call asks this, and a list of what is missing is only needed where something is.
+const holdsEach = (
+  held: ReadonlySet<Capability.Capability>,
+  needed: ReadonlyArray<Capability.Capability>
+): boolean => {
+  for (const capability of needed) if (!held.has(capability)) return false
+  return true
 }
 
 /** Answers who may use what. */
@@ -95,7 +110,10 @@ export const make = (options: Options = {}): Permissions["Service"] => {
   }
   const access = (principal: Principal, tool: ToolFacts) => check(heldBy(principal), tool, undeclared)
   return {
-    check: (principal, tool) => Exit.succeed(access(principal, tool)),
+    check: (principal, tool) => {
+      const answer = access(principal, tool)
+      return answer === granted ? grantedAtOnce : Exit.succeed(answer)
+    },
     canUse: (tool) =>
       Effect.withFiber((fiber) => Exit.succeed(access(fiber.getRef(CurrentPrincipal), read(tool)))),
     filter: <Tools extends Record<string, Tool.Any>>(toolkit: Toolkit.Toolkit<Tools>) =>

@@ -2,46 +2,74 @@
 import type { Killed, Target } from "../../KillSwitch.ts"
 import type { Principal } from "../../Principal.ts"
 import type { ToolFacts } from "../../ToolAnnotations.ts"
-import { Line, type Place } from "../line.ts"
 import { meets } from "./stops.ts"
 
-interface Call {
+/** A place in a ring: whoever leaves needs only its neighbours, and outside of the ring has none. */
+class Place {
+  before: Place | undefined = this
+  after: Place | undefined = this
+}
+
+/** Every call that runs has one, so it is its own place. */
+class Call extends Place {
   readonly tool: ToolFacts
   readonly principal: Principal
-  readonly interrupt: (killed: Killed) => void
-  interrupted: boolean
+  /** `undefined` once it was called. */
+  interrupt: ((killed: Killed) => void) | undefined
+
+  constructor(tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void) {
+    super()
+    this.tool = tool
+    this.principal = principal
+    this.interrupt = interrupt
+  }
+
+  /** Leaving twice changes nothing. */
+  leave(): void {
+    const { after, before } = this
+    if (before === undefined || after === undefined) return
+    before.after = after
+    after.before = before
+    this.before = this.after = undefined
+  }
 }
 
 export class Calls {
-  readonly #line = new Line<Call>()
+  /** Stands between the last call and the first. */
+  readonly #ends = new Place()
 
   enter(tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void): () => void {
-    const place = this.#line.join({ tool, principal, interrupt, interrupted: false })
-    return () => this.#line.leave(place)
+    const call = new Call(tool, principal, interrupt)
+    const last = this.#ends.before as Place
+    call.before = last
+    call.after = this.#ends
+    last.after = call
+    this.#ends.before = call
+    return call.leave.bind(call)
   }
 
   /** How many a target is about; those that were interrupted count until they have ended. */
   running(target: Target): number {
     let count = 0
-    for (const { value } of this.#places()) if (meets(target, value.tool, value.principal)) count++
+    for (const { principal, tool } of this.#calls()) if (meets(target, tool, principal)) count++
     return count
   }
 
   /** Interrupts all that a target is about and that were not interrupted before; what they threw. */
   interrupt(target: Target, killed: Killed): ReadonlyArray<unknown> {
-    const met: Array<Place<Call>> = []
-    for (const place of this.#places()) {
-      const call = place.value
-      if (call.interrupted || !meets(target, call.tool, call.principal)) continue
-      call.interrupted = true
-      met.push(place)
+    const met: Array<readonly [Call, (killed: Killed) => void]> = []
+    for (const call of this.#calls()) {
+      const { interrupt, principal, tool } = call
+      if (interrupt === undefined || !meets(target, tool, principal)) continue
+      call.interrupt = undefined
+      met.push([call, interrupt])
     }
     // Only then: an interruption may end other calls, begin new ones, or stop something itself.
     const thrown: Array<unknown> = []
-    for (const place of met) {
-      if (place.line === undefined) continue
+    for (const [call, interrupt] of met) {
+      if (call.after === undefined) continue
       try {
-        place.value.interrupt(killed)
+        interrupt(killed)
       } catch (error) {
         thrown.push(error)
       }
@@ -49,7 +77,7 @@ export class Calls {
     return thrown
   }
 
-  *#places(): Generator<Place<Call>> {
-    for (let place = this.#line.first; place !== undefined; place = place.after) yield place
+  *#calls(): Generator<Call> {
+    for (let place = this.#ends.after; place !== this.#ends; place = place?.after) yield place as Call
   }
 }

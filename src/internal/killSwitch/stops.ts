@@ -38,9 +38,12 @@ export class Stops {
   /** No stop ends by itself before. */
   nextExpiry = Number.POSITIVE_INFINITY
   readonly #byId = new Map<string, Stop>()
+  /** By what they name, the oldest first. */
   readonly #byKey = new Map<Scope, Map<string, ReadonlyArray<Stop>>>(
     scopes.map((scope) => [scope, new Map()])
   )
+  /** Those of a tool and of its tags, in order of precedence: there may be many globs, and a call tries none of them. */
+  #ofTools = new WeakMap<ToolFacts, ReadonlyArray<Stop>>()
 
   get size(): number {
     return this.#byId.size
@@ -62,6 +65,7 @@ export class Stops {
     const keys = this.#keys(stop.target.scope)
     const key = keyOf(stop.target)
     keys.set(key, [...(keys.get(key) ?? []), stop].sort(byAge))
+    this.#ofTools = new WeakMap()
     this.nextExpiry = Math.min(this.nextExpiry, stop.until ?? Number.POSITIVE_INFINITY)
     return true
   }
@@ -70,6 +74,7 @@ export class Stops {
     const stop = this.#byId.get(id)
     if (stop === undefined) return undefined
     this.#byId.delete(id)
+    this.#ofTools = new WeakMap()
     const keys = this.#keys(stop.target.scope)
     const key = keyOf(stop.target)
     const others = (keys.get(key) ?? []).filter((other) => other !== stop)
@@ -93,19 +98,27 @@ export class Stops {
 
   /** The first in order of precedence that is in force and meets the call. */
   find(tool: ToolFacts, principal: Principal, now: number): Stop | undefined {
-    for (const scope of scopes) {
-      const keys = this.#keys(scope)
-      if (keys.size === 0) continue
-      let oldest: Stop | undefined
-      for (const key of keysOf(scope, tool, principal)) {
-        const stop = keys
-          .get(key)
-          ?.find((stop) => isInForce(stop, now) && meets(stop.target, tool, principal))
-        if (stop !== undefined && (oldest === undefined || byAge(stop, oldest) < 0)) oldest = stop
-      }
-      if (oldest !== undefined) return oldest
+    const { id, tenant } = principal
+    return (
+      firstInForce(this.#keys("all").get(everything), now) ??
+      (tenant === undefined ? undefined : firstInForce(this.#keys("tenant").get(tenant), now)) ??
+      firstInForce(this.#ofTool(tool), now) ??
+      firstInForce(this.#keys("principal").get(id), now, tenant)
+    )
+  }
+
+  #ofTool(tool: ToolFacts): ReadonlyArray<Stop> {
+    let found = this.#ofTools.get(tool)
+    if (found === undefined) {
+      const tags = tool.tags.map((tag) => this.#keys("tag").get(tag) ?? [])
+      const names = [globs, ...tool.names.map((name) => name.toLowerCase())]
+      const named = names.map((name) => this.#keys("tool").get(name) ?? [])
+      found = [...new Set([...tags, ...named].flat())]
+        .filter(({ target }) => target.scope !== "tool" || Glob.matchesAny(target.tool, tool.names))
+        .sort(byPrecedence)
+      this.#ofTools.set(tool, found)
     }
-    return undefined
+    return found
   }
 
   #keys(scope: Scope): Map<string, ReadonlyArray<Stop>> {
@@ -114,15 +127,33 @@ export class Stops {
   }
 }
 
+/** A stop of a principal may be of one tenant only. */
+const firstInForce = (
+  stops: ReadonlyArray<Stop> | undefined,
+  now: number,
+  tenant?: string
+): Stop | undefined => {
+  if (stops === undefined) return undefined
+  for (const stop of stops) {
+    const { target } = stop
+    if (!isInForce(stop, now)) continue
+    if (target.scope === "principal" && target.tenant !== undefined && target.tenant !== tenant) continue
+    return stop
+  }
+  return undefined
+}
+
 const byAge = (a: Stop, b: Stop): number => a.at - b.at || (a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
 
+/** Where stops of everything are kept. */
+const everything = ""
 /** Where globs are kept: a tool whose name is `*` is found there too. */
 const globs = "*"
 
 const keyOf = (target: Target): string => {
   switch (target.scope) {
     case "all":
-      return ""
+      return everything
     case "tenant":
       return target.tenant
     case "tag":
@@ -131,20 +162,5 @@ const keyOf = (target: Target): string => {
       return /[*?]/.test(target.tool) ? globs : target.tool.toLowerCase()
     case "principal":
       return target.principal
-  }
-}
-
-const keysOf = (scope: Scope, tool: ToolFacts, principal: Principal): ReadonlyArray<string> => {
-  switch (scope) {
-    case "all":
-      return [""]
-    case "tenant":
-      return principal.tenant === undefined ? [] : [principal.tenant]
-    case "tag":
-      return tool.tags
-    case "tool":
-      return [globs, ...tool.names.map((name) => name.toLowerCase())]
-    case "principal":
-      return [principal.id]
   }
 }
