@@ -128,19 +128,27 @@ export const make = (
 interface Rule {
   readonly limit: CountedLimit
   readonly keyOf: (call: LimitedCall) => string | undefined
+  /** Whether keys are told apart within the principal's tenant. */
+  readonly withinTenant: boolean
 }
 
 /** What all counters of a call say together. */
-interface Standing {
-  readonly claims: Array<Counter>
+class Standing {
   /** The used-up counter that is ready last, and when. */
-  last: Counter | undefined
+  last: Counter | undefined = undefined
   readyAt: number
   /** Whether one that is used up refuses. */
-  refused: boolean
+  refused = false
   /** A counter with room at which someone waits who came earlier. */
-  behind: Counter | undefined
+  behind: Counter | undefined = undefined
+
+  constructor(now: number) {
+    this.readyAt = now
+  }
 }
+
+/** The counters that a call takes from, by the place of their rule; a rule that does not apply has none. */
+type Claims = Array<Counter | undefined>
 
 const none: Effect.Effect<undefined> = Exit.succeed(undefined)
 
@@ -164,10 +172,11 @@ class MemoryToolLimits implements ToolLimits {
 
   take(call: LimitedCall, now: number): Effect.Effect<Refusal | undefined> {
     try {
-      const standing = this.consult(call, now, Number.POSITIVE_INFINITY)
+      const claims = this.claims()
+      const standing = this.consult(call, now, Number.POSITIVE_INFINITY, claims)
       if (standing.refused) return Exit.succeed(refusalOf(standing, now))
       if (standing.last !== undefined || standing.behind !== undefined) return this.#wait(call)
-      for (const counter of standing.claims) this.counters.take(counter, now)
+      this.counters.takeEach(claims, now)
       return none
     } catch (defect) {
       return Exit.die(defect)
@@ -176,28 +185,34 @@ class MemoryToolLimits implements ToolLimits {
 
   charge(call: LimitedCall, now: number): Effect.Effect<void> {
     try {
-      const { claims } = this.consult(call, now, Number.POSITIVE_INFINITY)
-      for (const counter of claims) this.counters.take(counter, now)
+      const claims = this.claims()
+      this.consult(call, now, Number.POSITIVE_INFINITY, claims)
+      this.counters.takeEach(claims, now)
       return none
     } catch (defect) {
       return Exit.die(defect)
     }
   }
 
-  /** Looks at every counter of a call, on behalf of one who came at `turn`. Changes nothing. */
-  consult(call: LimitedCall, now: number, turn: number): Standing {
-    const standing: Standing = {
-      claims: [],
-      last: undefined,
-      readyAt: now,
-      refused: false,
-      behind: undefined
-    }
-    for (const { limit, keyOf } of this.#rules) {
+  /** As long as it will be, because one that grows makes room for many. */
+  claims(): Claims {
+    return new Array(this.#rules.length)
+  }
+
+  /**
+   * Looks at every counter of a call, on behalf of one who came at `turn`, and fills in `claims`. A key that is not
+   * counted yet has room, and has a counter only where it is claimed. Changes nothing.
+   */
+  consult(call: LimitedCall, now: number, turn: number, claims?: Claims): Standing {
+    const standing = new Standing(now)
+    for (let i = 0; i < this.#rules.length; i++) {
+      const { keyOf, limit, withinTenant } = this.#rules[i]!
       const key = keyOf(call)
       if (key === undefined) continue
-      const counter = this.counters.find(limit, key) ?? new Counter(limit, key, now)
-      standing.claims.push(counter)
+      const tenant = withinTenant ? call.principal.tenant : undefined
+      const counter = this.counters.find(limit, tenant, key)
+      if (claims !== undefined) claims[i] = counter ?? new Counter(limit, tenant, key, now)
+      if (counter === undefined) continue
       const readyAt = limit.algorithm.readyAt(counter, now)
       if (readyAt > now) {
         if (!limit.waits) standing.refused = true
@@ -242,7 +257,7 @@ class Waiter implements Waiting {
   readonly #call: LimitedCall
   readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #resume: (effect: Effect.Effect<Refusal | undefined>) => void
-  #taken: ReadonlyArray<Counter> = []
+  #taken: Claims = []
   #takenAt = 0
 
   constructor(
@@ -262,15 +277,16 @@ class Waiter implements Waiting {
 
   advance(now: number): Counter | undefined {
     try {
-      const standing = this.#limits.consult(this.#call, now, this.turn)
+      const claims = this.#limits.claims()
+      const standing = this.#limits.consult(this.#call, now, this.turn, claims)
       if (standing.refused) {
         this.#settle(Exit.succeed(refusalOf(standing, now)))
         return undefined
       }
       const heldUpBy = standing.last ?? standing.behind
       if (heldUpBy !== undefined) return heldUpBy
-      for (const counter of standing.claims) this.#limits.counters.take(counter, now)
-      this.#taken = standing.claims
+      this.#limits.counters.takeEach(claims, now)
+      this.#taken = claims
       this.#takenAt = now
       this.#settle(none)
     } catch (defect) {
@@ -282,7 +298,9 @@ class Waiter implements Waiting {
   /** The fiber was interrupted: out of the line, or what it was given goes back, for it has not seen it. */
   abandon(): void {
     this.#limits.counters.leave(this)
-    for (const counter of this.#taken) this.#limits.counters.giveBack(counter, this.#takenAt)
+    for (const counter of this.#taken) {
+      if (counter !== undefined) this.#limits.counters.giveBack(counter, this.#takenAt)
+    }
   }
 
   // Scheduled, so that the fiber's own code does not run while a line is served.
@@ -324,7 +342,12 @@ const compile = (limit: Limit, index: number): CompiledLimit => {
     byUse: new Line(),
     rulesFor: (tool) =>
       selects(limit, tool)
-        ? keysFor(by, limit.tags, tool).map((keyOf) => ({ limit: compiled, keyOf: onlyFor(roles, keyOf) }))
+        ? keysFor(by, limit.tags, tool).map((keyOf) => ({
+            limit: compiled,
+            keyOf: onlyFor(roles, keyOf),
+            // Ids are unique within a tenant.
+            withinTenant: by === "principal"
+          }))
         : []
   }
   return compiled
@@ -354,16 +377,10 @@ const keysFor = (
         .filter((tag) => tags === undefined || tags.includes(tag))
         .map((tag) => () => tag)
     case "principal":
-      return [({ principal }) => principalKey(principal)]
+      return [({ principal }) => principal.id]
     case "tenant":
       return [({ principal }) => principal.tenant]
     default:
       return [by]
   }
-}
-
-/** Ids are unique within a tenant. Lengths and the leading NUL keep hostile ids from meeting another's key. */
-const principalKey = ({ id, tenant }: Principal): string => {
-  if (tenant !== undefined) return `\0${tenant.length}:${tenant}${id}`
-  return id.startsWith("\0") ? `\0:${id}` : id
 }

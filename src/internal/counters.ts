@@ -33,8 +33,11 @@ export interface CountedLimit {
   /** Whether calls wait for it; otherwise it refuses. */
   readonly waits: boolean
   readonly algorithm: Algorithm
-  /** Keys come from outside, so they are looked up in a `Map`. */
-  readonly counters: Map<string, Counter>
+  /**
+   * By tenant, where keys are counted within one, and by key. Keys come from outside, so they are looked up in a `Map`;
+   * in two, because making one text of both would cost every call more than the rest of its limit.
+   */
+  readonly counters: Map<string | undefined, Map<string, Counter>>
   /** The least recently used first; a counter at which someone waits is not here and is not forgotten. */
   readonly byUse: Line<Counter>
 }
@@ -43,6 +46,7 @@ export class Counter implements Amount {
   at: number
   used = 0
   readonly limit: CountedLimit
+  readonly tenant: string | undefined
   readonly key: string
   readonly waiting: Line<Waiting> = new Line()
   place: Place<Counter> | undefined = undefined
@@ -50,9 +54,10 @@ export class Counter implements Amount {
   stored = false
   sleeper: Fiber.Fiber<void> | undefined = undefined
 
-  constructor(limit: CountedLimit, key: string, now: number) {
+  constructor(limit: CountedLimit, tenant: string | undefined, key: string, now: number) {
     this.at = now
     this.limit = limit
+    this.tenant = tenant
     this.key = key
   }
 }
@@ -70,8 +75,8 @@ export class Counters {
   }
 
   /** The counter of a key, and marks it as used. */
-  find(limit: CountedLimit, key: string): Counter | undefined {
-    const counter = limit.counters.get(key)
+  find(limit: CountedLimit, tenant: string | undefined, key: string): Counter | undefined {
+    const counter = limit.counters.get(tenant)?.get(key)
     if (counter?.place !== undefined) {
       counter.touched = ++this.#uses
       limit.byUse.moveToEnd(counter.place)
@@ -83,6 +88,10 @@ export class Counters {
   take(counter: Counter, now: number): void {
     if (!counter.stored) this.#store(counter, now)
     counter.limit.algorithm.take(counter, now)
+  }
+
+  takeEach(counters: ReadonlyArray<Counter | undefined>, now: number): void {
+    for (const counter of counters) if (counter !== undefined) this.take(counter, now)
   }
 
   giveBack(counter: Counter, takenAt: number): void {
@@ -163,8 +172,10 @@ export class Counters {
       }
     }
     if (this.#size >= this.#maxKeys) this.#forgetLeastRecentlyUsed()
-    const { limit } = counter
-    limit.counters.set(counter.key, counter)
+    const { limit, tenant } = counter
+    const ofTenant = limit.counters.get(tenant)
+    if (ofTenant === undefined) limit.counters.set(tenant, new Map([[counter.key, counter]]))
+    else ofTenant.set(counter.key, counter)
     counter.stored = true
     counter.touched = ++this.#uses
     counter.place = limit.byUse.join(counter)
@@ -183,8 +194,11 @@ export class Counters {
   }
 
   #forget(counter: Counter): void {
-    counter.limit.counters.delete(counter.key)
-    counter.limit.byUse.leave(counter.place!)
+    const { limit, tenant } = counter
+    const ofTenant = limit.counters.get(tenant)!
+    ofTenant.delete(counter.key)
+    if (ofTenant.size === 0) limit.counters.delete(tenant)
+    limit.byUse.leave(counter.place!)
     counter.place = undefined
     counter.stored = false
     this.#size--
