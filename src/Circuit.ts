@@ -147,12 +147,14 @@ export const forcedClosed = (generation: number, now: number): State => ({
 /** What asking comes to: run, run as a probe, or why not and for how many milliseconds. */
 export type Answer = "run" | "probe" | { readonly why: string; readonly retryAfter: number }
 
+/** Whether a state lets every call run and stays as it is, so that all its admissions are the same. */
+export const letsRun = (state: State): state is Extract<State, { _tag: "Closed" | "ForcedClosed" }> =>
+  state._tag === "Closed" || state._tag === "ForcedClosed"
+
 /** Asks for leave: the next state and the answer. */
 export const admit = (state: State, now: number, rules: Rules): readonly [State, Answer] => {
+  if (letsRun(state)) return [state, "run"]
   switch (state._tag) {
-    case "Closed":
-    case "ForcedClosed":
-      return [state, "run"]
     case "ForcedOpen":
       return [state, { why: state.why, retryAfter: rules.openFor }]
     case "Open": {
@@ -196,7 +198,7 @@ export const report = (
   outcome: Outcome,
   now: number,
   rules: Rules,
-  detail: Detail = {}
+  detail: Detail = noDetail
 ): State => {
   if (admission.generation !== state.generation) return state
   switch (state._tag) {
@@ -227,6 +229,8 @@ export const report = (
     }
   }
 }
+
+const noDetail: Detail = {}
 
 const opened = (
   state: State,

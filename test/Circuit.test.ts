@@ -176,6 +176,7 @@ it("does what a naive model does, whatever is asked and reported in whatever ord
             break
           case "Ask": {
             const [next, answer] = Circuit.admit(state, now, compiled)
+            assert.strictEqual(Circuit.letsRun(state), answer === "run")
             state = next
             const expected = model.ask(asked.length, now)
             assert.strictEqual(typeof answer === "string" ? answer : answer.retryAfter, expected)
