@@ -180,14 +180,19 @@ export interface Sink {
   readonly onChange?: (record: CallRecord) => void
   /** It ended: called once per call. */
   readonly onEnd?: (record: CallRecord) => void
+  /** It hears nothing of a call that came in before the sink was added. */
+  readonly whole?: true
 }
+
+/** The recorder's own side of sinks. */
+type Told = Required<Omit<Sink, "whole">>
 
 /** Hands every call's record to every sink. */
 export class CallRecorder extends Context.Service<
   CallRecorder,
   {
     /** The recorder's own side, called by the pipeline. */
-    readonly sink: Required<Sink>
+    readonly sink: Told
     /** Adds a sink for as long as the scope is open. */
     readonly add: (sink: Sink) => Effect.Effect<void, never, Scope.Scope>
     /** Every record when its call ends. A slow reader loses the oldest of 4,096, never holds up a call. */
@@ -195,39 +200,80 @@ export class CallRecorder extends Context.Service<
   }
 >()("interlock/CallRecord/CallRecorder") {}
 
+// --- Handing on ------------------------------------------------------------
+
+type Listeners = ReadonlyArray<(record: CallRecord) => void>
+
+/** The functions that sinks have of a name: looked for when a sink comes or goes, and not for each record. */
+const listeners = (sinks: ReadonlyArray<Sink>, name: keyof Told): Listeners =>
+  sinks.flatMap((sink) => sink[name]?.bind(sink) ?? [])
+
+/** A sink as it hears only of calls that it saw begin, while calls are in flight that it did not. */
+const whole = (sink: Sink, inFlight: number): Sink => {
+  let strangers = inFlight
+  const seen = new WeakSet<CallRecord>()
+  return {
+    onStart: (record) => {
+      if (strangers > 0) seen.add(record)
+      sink.onStart?.(record)
+    },
+    onChange: (record) => {
+      if (strangers === 0 || seen.has(record)) sink.onChange?.(record)
+    },
+    onEnd: (record) => {
+      if (strangers === 0 || seen.delete(record)) sink.onEnd?.(record)
+      else strangers -= 1
+    }
+  }
+}
+
 export const make: Effect.Effect<CallRecorder["Service"], never, Scope.Scope> = Effect.gen(function* () {
   const context = yield* Effect.context<never>()
-  let sinks: ReadonlyArray<Sink> = []
   const ended = yield* Sliding.make<CallRecord>(4096)
-  const each = (name: keyof Sink) => (record: CallRecord) => {
-    for (const sink of sinks) {
+  let inFlight = 0
+  let sinks: ReadonlyArray<Sink> = []
+  let onStart: Listeners = []
+  let onChange: Listeners = []
+  let onEnd: Listeners = []
+  const follow = (all: ReadonlyArray<Sink>) => {
+    sinks = all
+    onStart = listeners(all, "onStart")
+    onChange = listeners(all, "onChange")
+    onEnd = listeners(all, "onEnd")
+  }
+  const tell = (all: Listeners, record: CallRecord): void => {
+    let next = 0
+    // One `try` for all of them: what throws ends the inner loop, and the outer one goes on behind it.
+    while (next < all.length) {
       try {
-        sink[name]?.(record)
+        while (next < all.length) all[next++]!(record)
       } catch (defect) {
         // A sink is an observer: its bug must not become the call's.
         Effect.runForkWith(context)(ErrorReporter.report(Cause.die(defect)))
       }
     }
   }
-  const onEnd = each("onEnd")
   return {
     sink: {
-      onStart: each("onStart"),
-      onChange: each("onChange"),
+      onStart: (record) => {
+        inFlight += 1
+        tell(onStart, record)
+      },
+      onChange: (record) => tell(onChange, record),
       onEnd: (record) => {
-        onEnd(record)
+        inFlight -= 1
+        tell(onEnd, record)
         Sliding.publish(ended, record)
       }
     },
-    add: (sink) =>
+    add: (added) =>
       Effect.acquireRelease(
         Effect.sync(() => {
-          sinks = [...sinks, sink]
+          const sink = added.whole === true && inFlight > 0 ? whole(added, inFlight) : added
+          follow([...sinks, sink])
+          return sink
         }),
-        () =>
-          Effect.sync(() => {
-            sinks = sinks.filter((other) => other !== sink)
-          })
+        (sink) => Effect.sync(() => follow(sinks.filter((other) => other !== sink)))
       ),
     records: Sliding.stream(ended)
   }

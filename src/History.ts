@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
-import { type CallRecord, CallRecorder, type LiveStatus, latency } from "./CallRecord.ts"
+import { type CallRecord, CallRecorder, isEnded, type LiveStatus, latency } from "./CallRecord.ts"
 import * as Sliding from "./internal/sliding.ts"
 import { Status } from "./ToolError.ts"
 
@@ -129,9 +129,6 @@ export const make: (
     const recorder = yield* CallRecorder
     const changed = yield* Sliding.make<CallRecord>(4096)
     const tools = new Map<string, Counts>()
-    // Only what was seen to start may end here: the history may begin in the middle of calls. Weak, because the tables
-    // that a busy `Set` discards keep what was in them until a major collection.
-    const live = new WeakSet<CallRecord>()
     let ring: Array<CallRecord> = []
     let next = 0
 
@@ -147,6 +144,8 @@ export const make: (
     }
 
     yield* recorder.add({
+      // The history may begin in the middle of calls, and only what was seen to start may end here.
+      whole: true,
       onStart: (record) => {
         let counts = tools.get(record.tool)
         if (counts === undefined) {
@@ -154,15 +153,11 @@ export const make: (
           tools.set(record.tool, counts)
         }
         counts.inFlight += 1
-        live.add(record)
         remember(record)
         Sliding.publish(changed, record)
       },
-      onChange: (record) => {
-        if (live.has(record)) Sliding.publish(changed, record)
-      },
+      onChange: (record) => Sliding.publish(changed, record),
       onEnd: (record) => {
-        if (!live.delete(record)) return
         tools.get(record.tool)!.end(record)
         Sliding.publish(changed, record)
       }
@@ -200,7 +195,7 @@ export const make: (
         }
         ring = Array.from(newestFirst())
           .reverse()
-          .filter((record) => live.has(record))
+          .filter((record) => !isEnded(record))
         next = ring.length < keep ? ring.length : 0
       })
     }
