@@ -15,7 +15,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as MutableRef from "effect/MutableRef"
 import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -56,36 +55,23 @@ export interface ToolHealth {
 
 const recentSize = 100
 
-/** What is known of one tool. Its tables are changed in place: copying them would cost more than the call. */
-interface State {
-  readonly total: number
-  readonly successes: number
-  readonly failures: number
-  readonly consecutiveFailures: number
-  readonly lastSuccess: number | undefined
-  readonly lastFailure: number | undefined
-  readonly recentFailures: number
+/** What is known of one tool: counted in place, because a copy of it would cost more than the rest of the record. */
+class State {
+  total = 0
+  successes = 0
+  failures = 0
+  consecutiveFailures = 0
+  lastSuccess: number | undefined = undefined
+  lastFailure: number | undefined = undefined
+  recentFailures = 0
   /** A ring of the last outcomes, 1 for a failure. */
-  readonly recent: Uint8Array
-  readonly statuses: Map<Status, number>
-  readonly latencies: Quantiles
+  readonly recent = new Uint8Array(recentSize)
+  readonly statuses = new Map<Status, number>()
+  readonly latencies = new Quantiles()
 }
 
-const empty = (): State => ({
-  total: 0,
-  successes: 0,
-  failures: 0,
-  consecutiveFailures: 0,
-  lastSuccess: undefined,
-  lastFailure: undefined,
-  recentFailures: 0,
-  recent: new Uint8Array(recentSize),
-  statuses: new Map(),
-  latencies: new Quantiles()
-})
-
 /** What is known of a tool that was never called. Only ever read. */
-const untouched = empty()
+const untouched = new State()
 
 const outcomeOf = (record: CallRecord): "success" | "failure" | undefined => {
   if (record.attempts === 0) return undefined
@@ -93,34 +79,27 @@ const outcomeOf = (record: CallRecord): "success" | "failure" | undefined => {
   return record.reason !== undefined && table[record.reason].health === "yes" ? "failure" : undefined
 }
 
-const fold = (state: State, record: CallRecord): State => {
+/** Adds a call that has ended. */
+const fold = (state: State, record: CallRecord): void => {
   const status = record.status as Status
+  state.total += 1
   state.statuses.set(status, (state.statuses.get(status) ?? 0) + 1)
   if (record.attempts > 0) state.latencies.record(latency(record) ?? 0)
-  const total = state.total + 1
   const outcome = outcomeOf(record)
-  if (outcome === undefined) return { ...state, total }
+  if (outcome === undefined) return
   const slot = (state.successes + state.failures) % recentSize
   const failed = outcome === "failure" ? 1 : 0
-  const recentFailures = state.recentFailures - state.recent[slot]! + failed
+  state.recentFailures += failed - state.recent[slot]!
   state.recent[slot] = failed
-  return outcome === "success"
-    ? {
-        ...state,
-        total,
-        recentFailures,
-        successes: state.successes + 1,
-        consecutiveFailures: 0,
-        lastSuccess: record.completedAt
-      }
-    : {
-        ...state,
-        total,
-        recentFailures,
-        failures: state.failures + 1,
-        consecutiveFailures: state.consecutiveFailures + 1,
-        lastFailure: record.completedAt
-      }
+  if (outcome === "success") {
+    state.successes += 1
+    state.consecutiveFailures = 0
+    state.lastSuccess = record.completedAt
+  } else {
+    state.failures += 1
+    state.consecutiveFailures += 1
+    state.lastFailure = record.completedAt
+  }
 }
 
 const view = (tool: string, state: State, breaker: Snapshot, threshold: number): ToolHealth => {
@@ -188,11 +167,11 @@ export const make: (
       onEnd: (record) => {
         let state = tools.get(record.tool)
         if (state === undefined) {
-          state = Ref.makeUnsafe(empty())
+          state = Ref.makeUnsafe(new State())
           tools.set(record.tool, state)
           if (record.circuit !== undefined) circuits.set(record.tool, record.circuit)
         }
-        MutableRef.set(state.ref, fold(Ref.getUnsafe(state), record))
+        fold(Ref.getUnsafe(state), record)
         Sliding.publish(ended, record.tool)
       }
     })
