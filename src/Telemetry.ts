@@ -134,81 +134,168 @@ const tellRetries = (open: Open, record: CallRecord): void => {
 /** The boundaries that the conventions advise for durations of operations, in seconds. */
 const boundaries = Array.from({ length: 14 }, (_, power) => 0.01 * 2 ** power)
 
-/** The series of one tool, made once: finding a series by its labels costs more than counting. */
+/** A number that is counted in place. */
+class Count {
+  value = 0
+}
+
+/** Durations in seconds, counted in place by the bucket they fall into. */
+class Durations {
+  count = 0
+  sum = 0
+  min = Number.MAX_VALUE
+  max = 0
+  readonly buckets = new Float64Array(boundaries.length + 1)
+
+  record(seconds: number): void {
+    let bucket = 0
+    // Most calls are short: to look from the shortest on is quicker than halving.
+    while (bucket < boundaries.length && seconds > boundaries[bucket]!) bucket++
+    this.buckets[bucket]! += 1
+    this.count += 1
+    this.sum += seconds
+    if (seconds < this.min) this.min = seconds
+    if (seconds > this.max) this.max = seconds
+  }
+
+  state(): Metric.HistogramState {
+    const { count, max, min, sum } = this
+    let below = 0
+    const buckets = boundaries.map((boundary, bucket): [number, number] => {
+      below += this.buckets[bucket]!
+      return [boundary, below]
+    })
+    return { buckets, count, min, max, sum }
+  }
+}
+
+/**
+ * The series of one tool: plain numbers that the registry asks for when somebody reads it, because an update through the
+ * registry costs more than the rest of the record. A series is registered when there is something to say in it.
+ */
 class Series {
-  inFlight = 0
-  readonly gauge: Metric.Gauge<number>
-  readonly attempts: Metric.Counter<number>
-  readonly #calls = new Map<string, Metric.Counter<number>>()
-  readonly #durations = new Map<string | undefined, Metric.Histogram<number>>()
+  #inFlight: Count | undefined = undefined
+  #attempts: Count | undefined = undefined
+  readonly #calls = new Map<string, Count>()
+  readonly #durations = new Map<string | undefined, Durations>()
   readonly #tool: string
+  readonly #context: Context.Context<never>
 
-  constructor(tool: string) {
+  constructor(tool: string, context: Context.Context<never>) {
     this.#tool = tool
-    this.gauge = Metric.gauge("interlock.tool.in_flight", {
+    this.#context = context
+  }
+
+  entered(): void {
+    this.#inFlight ??= this.#gauge()
+    this.#inFlight.value += 1
+  }
+
+  left(calls: number): void {
+    if (this.#inFlight !== undefined) this.#inFlight.value -= calls
+  }
+
+  ended(record: CallRecord): void {
+    const calls = this.#calls.get(record.status) ?? this.#callsOf(record.status)
+    calls.value += 1
+    if (record.attempts === 0) return
+    this.#attempts ??= this.#counter("interlock.tool.attempts", "Handlers started, retries included")
+    this.#attempts.value += record.attempts
+    const error = errorType(record)
+    const durations = this.#durations.get(error) ?? this.#durationsOf(error)
+    durations.record(milliseconds(record) / 1000)
+  }
+
+  #gauge(): Count {
+    const count = new Count()
+    const gauge = Metric.gauge("interlock.tool.in_flight", {
       description: "Calls that have come in and not ended",
-      attributes: { tool }
+      attributes: { tool: this.#tool }
     })
-    this.attempts = Metric.counter("interlock.tool.attempts", {
-      description: "Handlers started, retries included",
-      attributes: { tool },
-      incremental: true
-    })
+    this.#register(gauge, () => ({ value: count.value }))
+    return count
   }
 
-  calls(status: string): Metric.Counter<number> {
-    return getOrMake(this.#calls, status, () =>
-      Metric.counter("interlock.tool.calls", {
-        description: "Calls that ended",
-        attributes: { tool: this.#tool, status },
-        incremental: true
-      })
-    )
+  #counter(id: string, description: string, labels?: { readonly status: string }): Count {
+    const count = new Count()
+    const attributes = { tool: this.#tool, ...labels }
+    const counter = Metric.counter(id, { description, attributes, incremental: true })
+    this.#register(counter, () => ({ count: count.value, incremental: true }))
+    return count
   }
 
-  duration(error: string | undefined): Metric.Histogram<number> {
-    return getOrMake(this.#durations, error, () =>
-      Metric.histogram("gen_ai.execute_tool.duration", {
-        description: "From a call's arrival to its end",
-        attributes: {
-          "gen_ai.tool.name": this.#tool,
-          // Exporters read the unit from here.
-          unit: "s",
-          ...(error === undefined ? {} : { "error.type": error })
-        },
-        boundaries
-      })
-    )
+  #callsOf(status: string): Count {
+    const calls = this.#counter("interlock.tool.calls", "Calls that ended", { status })
+    this.#calls.set(status, calls)
+    return calls
   }
+
+  #durationsOf(error: string | undefined): Durations {
+    const durations = new Durations()
+    const histogram = Metric.histogram("gen_ai.execute_tool.duration", {
+      description: "From a call's arrival to its end",
+      attributes: {
+        "gen_ai.tool.name": this.#tool,
+        // Exporters read the unit from here.
+        unit: "s",
+        ...(error === undefined ? {} : { "error.type": error })
+      },
+      boundaries
+    })
+    this.#register(histogram, () => durations.state())
+    this.#durations.set(error, durations)
+    return durations
+  }
+
+  #register<State>(metric: Metric.Metric<number, State>, get: () => State): void {
+    Metric.registerUnsafe(metric, this.#context, { get, update: () => {}, modify: () => {} })
+  }
+}
+
+/** By registry and labels of the context: who shares those counts in one series, one after the other or at once. */
+const known = new WeakMap<Metric.MetricRegistry, Map<string, Map<string, Series>>>()
+
+const seriesIn = (context: Context.Context<never>): Map<string, Series> => {
+  const labels = Object.entries(Context.get(context, Metric.CurrentMetricAttributes)).sort()
+  const inRegistry = getOrMake(known, Context.get(context, Metric.MetricRegistry), () => new Map())
+  return getOrMake(inRegistry, JSON.stringify(labels), () => new Map())
+}
+
+/** A tool's series, and how many of the calls in flight this layer has counted. */
+interface Counted {
+  readonly series: Series
+  inFlight: number
 }
 
 const makeMetrics = (
   context: Context.Context<never>
 ): { readonly sink: Sink; readonly release: () => void } => {
-  const tools = new Map<string, Series>()
-  const seriesOf = (record: CallRecord) => getOrMake(tools, record.tool, () => new Series(record.tool))
+  const series = seriesIn(context)
+  const tools = new Map<string, Counted>()
+  const add = (tool: string): Counted => {
+    const counted = { series: getOrMake(series, tool, () => new Series(tool, context)), inFlight: 0 }
+    tools.set(tool, counted)
+    return counted
+  }
   return {
     sink: {
-      onStart: (record) => {
-        const series = seriesOf(record)
-        series.inFlight += 1
-        series.gauge.modifyUnsafe(1, context)
+      onStart: ({ tool }) => {
+        const counted = tools.get(tool) ?? add(tool)
+        counted.inFlight += 1
+        counted.series.entered()
       },
       onEnd: (record) => {
-        const series = seriesOf(record)
+        const counted = tools.get(record.tool) ?? add(record.tool)
         // A call may have come in before the layer did.
-        if (series.inFlight > 0) {
-          series.inFlight -= 1
-          series.gauge.modifyUnsafe(-1, context)
+        if (counted.inFlight > 0) {
+          counted.inFlight -= 1
+          counted.series.left(1)
         }
-        series.calls(record.status).updateUnsafe(1, context)
-        if (record.attempts === 0) return
-        series.attempts.updateUnsafe(record.attempts, context)
-        series.duration(errorType(record)).updateUnsafe(milliseconds(record) / 1000, context)
+        counted.series.ended(record)
       }
     },
     release: () => {
-      for (const series of tools.values()) series.gauge.modifyUnsafe(-series.inFlight, context)
+      for (const { inFlight, series } of tools.values()) series.left(inFlight)
     }
   }
 }
@@ -294,7 +381,11 @@ const line = (record: CallRecord): string => {
 // A clock may be set back while a call runs.
 const milliseconds = (record: CallRecord): number => Math.max(0, latency(record) ?? 0)
 
-const getOrMake = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
+const getOrMake = <K extends WeakKey | string, V>(
+  map: { readonly get: (key: K) => V | undefined; readonly set: (key: K, value: V) => unknown },
+  key: K,
+  make: () => V
+): V => {
   const known = map.get(key)
   if (known !== undefined) return known
   const made = make()
