@@ -4,12 +4,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import type { Unavailable } from "../../AuditLog.ts"
-import type { CallRecord } from "../../CallRecord.ts"
+import { type CallRecord, isEnded } from "../../CallRecord.ts"
 import type { Keyring } from "../../Keyring.ts"
 import type { Appender } from "./appender.ts"
 import { openLine, signGap } from "./chain.ts"
 import { type Draft, intentDraft, outcomeDraft } from "./record.ts"
-import { type Redact, type Snapshot, snapshot } from "./snapshot.ts"
+import { type Kept, keep, type Redact, snapshotOf } from "./snapshot.ts"
 import type { AuditStore, AuditStoreError, StoredLine } from "./store.ts"
 
 /** Lines and values in memory; whatever is asked is done when called, and answers with an `Exit`. */
@@ -60,13 +60,6 @@ export const makeMemoryStore = (): AuditStore & { readonly lines: () => Readonly
   }
 }
 
-/** A call that has ended: its record does not change any more. */
-interface Ended {
-  readonly record: CallRecord
-  readonly result: Snapshot
-  readonly time: number
-}
-
 interface MemorySink {
   readonly intent: (record: CallRecord, now: number) => Effect.Effect<void, Unavailable>
   readonly outcome: (
@@ -92,47 +85,48 @@ export const makeMemorySink = (
   keyring: Keyring["Service"],
   maxRecords: number
 ): MemorySink => {
-  // A ring: the oldest makes room for the newest.
-  const ring: Array<Ended | Draft | undefined> = []
-  let first = 0
-  let length = 0
+  // A ring in columns, so that a call makes nothing to stand in it: the oldest makes room for the newest.
+  const entries: Array<CallRecord | Draft> = []
+  const results: Array<Kept> = []
+  const redacts: Array<Redact | undefined> = []
+  const times: Array<number> = []
+  let oldest = 0
   let dropped = 0
   // Another ring, of calls as they begin: whether one still runs its record says.
-  const begun: Array<{ readonly record: CallRecord; readonly time: number }> = []
+  const begun: Array<CallRecord> = []
+  const begunAt: Array<number> = []
   let next = 0
 
-  const push = (entry: Ended | Draft): Effect.Effect<void> => {
-    if (length < maxRecords) {
-      ring[(first + length) % maxRecords] = entry
-      length += 1
-    } else {
-      ring[first] = entry
-      first = (first + 1) % maxRecords
+  const after = (at: number): number => (at + 1 < maxRecords ? at + 1 : 0)
+
+  const push = (entry: CallRecord | Draft, result: Kept, redact: Redact | undefined, time: number): void => {
+    let at = entries.length
+    if (at === maxRecords) {
+      at = oldest
+      oldest = after(oldest)
       dropped += 1
     }
-    return Exit.void
-  }
-
-  const intents = (): Array<Draft> => {
-    const drafts: Array<Draft> = []
-    for (const { record, time } of begun) {
-      if (record.completedAt === undefined) drafts.push(intentDraft(record, time))
-    }
-    begun.length = 0
-    next = 0
-    return drafts
+    entries[at] = entry
+    results[at] = result
+    redacts[at] = redact
+    times[at] = time
   }
 
   const taken = (): Array<Draft> => {
-    const drafts = intents()
-    for (let i = 0; i < length; i++) {
-      const at = (first + i) % maxRecords
-      const entry = ring[at]!
-      drafts.push("open" in entry ? entry : outcomeDraft(entry.record, entry.result, entry.time))
-      ring[at] = undefined
+    const drafts: Array<Draft> = []
+    for (let i = 0; i < begun.length; i++) {
+      if (!isEnded(begun[i]!)) drafts.push(intentDraft(begun[i]!, begunAt[i]!))
     }
-    first = 0
-    length = 0
+    for (let i = 0; i < entries.length; i++) {
+      const at = (oldest + i) % entries.length
+      const entry = entries[at]!
+      drafts.push(
+        "open" in entry ? entry : outcomeDraft(entry, snapshotOf(results[at], redacts[at]), times[at]!)
+      )
+    }
+    for (const column of [begun, begunAt, entries, results, redacts, times]) column.length = 0
+    next = 0
+    oldest = 0
     return drafts.sort((a, b) => a.time - b.time)
   }
 
@@ -166,14 +160,19 @@ export const makeMemorySink = (
 
   return {
     intent: (record, now) => {
-      begun[next] = { record, time: now }
-      next = (next + 1) % maxRecords
+      begun[next] = record
+      begunAt[next] = now
+      next = after(next)
       return Exit.void
     },
     outcome: (record, encoded, now, redact) => {
-      return push({ record, result: snapshot(encoded, redact), time: now })
+      push(record, keep(encoded), redact, now)
+      return Exit.void
     },
-    offer: push,
+    offer: (draft) => {
+      push(draft, undefined, undefined, draft.time)
+      return Exit.void
+    },
     drain
   }
 }
