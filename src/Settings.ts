@@ -32,10 +32,13 @@ const setting = <A>(
   name: `INTERLOCK_${name}`,
   default: standard,
   meaning,
-  options: Config.map(
-    Config.option(config(`INTERLOCK_${name}`)),
-    Option.match({ onNone: () => ({}), onSome: set })
-  )
+  // Compiles its schema, which is for those who read it.
+  get options() {
+    return Config.map(
+      Config.option(config(`INTERLOCK_${name}`)),
+      Option.match({ onNone: () => ({}), onSome: set })
+    )
+  }
 })
 
 const positive = (name: string) => Config.schema(Schema.Int.check(Schema.isGreaterThan(0)), name)
@@ -241,7 +244,6 @@ const isPlain = (value: unknown): value is object =>
   !("_tag" in value)
 
 /** All settings as the options of `Interlock.layer`. */
-export const config: Config.Config<Options> = Config.map(
-  Config.all(settings.map(({ options }) => options)),
-  (given) => given.reduce(merge, {})
+export const config: Config.Config<Options> = Config.flatMap(Config.succeed(settings), (settings) =>
+  Config.map(Config.all(settings.map(({ options }) => options)), (given) => given.reduce(merge, {}))
 )

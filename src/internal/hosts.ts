@@ -20,6 +20,7 @@
  * behind a redirect or a DNS name.
  */
 import { percentDecoded } from "./decoding.ts"
+import { pattern } from "./lazily.ts"
 
 /** Stands for a host where there is a URL but no way to read it. */
 export const unreadable = "(unreadable)"
@@ -220,7 +221,7 @@ const isClosed = (text: string, end: number, reading: Reading): boolean =>
 /** What a text extractor stops at, though WHATWG lets a user name contain it. */
 const hard = /(?![[\]])["'<>`,|^\p{Ps}\p{Pe}\p{Pi}\p{Pf}]/u
 /** The longest beginning that looks like a host and a port. */
-const tight = /^(?:\[[^\]]*\]|[\p{L}\p{M}\p{N}\p{Cf}._%\-。]*)(?::\d*)?/u
+const tight = pattern(String.raw`^(?:\[[^\]]*\]|[\p{L}\p{M}\p{N}\p{Cf}._%\-。]*)(?::\d*)?`, "u")
 /** An authority without any of these names nothing. */
 const content = /[a-z0-9[%]|[^\0-\x7f]/i
 
@@ -236,7 +237,7 @@ const readHosts = (
   // In the form that WHATWG maps to, so that a circled letter is a letter and not the text's end.
   const mapped = authority.normalize("NFKC")
   const cut = mapped.search(hard)
-  const part = tight.exec(afterUser(cut === -1 ? mapped : mapped.slice(0, cut)))![0]
+  const part = tight().exec(afterUser(cut === -1 ? mapped : mapped.slice(0, cut)))![0]
   const host = part === "" ? undefined : normalize(part)
   if (host === undefined) return reading.strict && !whole ? unreadable : undefined
   return reading.part(part) && refused(host) ? host : undefined
@@ -294,7 +295,7 @@ const afterUser = (authority: string): string => authority.slice(authority.lastI
  */
 export const bareHost = (text: string): string | undefined => {
   // The shapes below are costly to tell apart, and few strings come near any of them.
-  if (text.length > 270 || !/[.:。．｡]|localhost/i.test(text)) return undefined
+  if (text.length > longestBare || !/[.:。．｡]|localhost/i.test(text)) return undefined
   const value = text.trim()
   if (value.includes(" ")) return undefined
   if (/^\[[0-9a-f:.]+\](?::\d+)?$/i.test(value)) return normalize(value)
@@ -305,17 +306,22 @@ export const bareHost = (text: string): string | undefined => {
   if (/^(?:(?:0x[0-9a-f]{1,8}|\d{1,4})\.){3}(?:0x[0-9a-f]{1,8}|\d{1,4})\.?(?::\d{1,5})?$/i.test(value)) {
     return normalize(value)
   }
-  const name =
-    /^(?!-)((?:[\p{L}\p{M}\p{N}_-]+[.。．｡])*[\p{L}\p{N}][\p{L}\p{M}\p{N}-]*)[.。．｡]?(:\d{1,5})?$/u.exec(
-      value
-    )
+  const name = dotted().exec(value)
   if (name === null) return undefined
   const host = normalize(name[1]!)
   return host !== undefined && isHostName(host.split("."), name[2] !== undefined) ? host : undefined
 }
 
+const dotted = pattern(
+  String.raw`^(?!-)((?:[\p{L}\p{M}\p{N}_-]+[.。．｡])*[\p{L}\p{N}][\p{L}\p{M}\p{N}-]*)[.。．｡]?(:\d{1,5})?$`,
+  "u"
+)
+
 /** Global, unique local, link-local, multicast, mapped and translated addresses, and the loopback. */
 const inUse = /^(?:[23][0-9a-f]{3}:|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:|::ffff:|64:ff9b:|::1$)/
+
+/** A longer text is no bare host, with its port and the space around it. */
+export const longestBare = 270
 
 const common = new Set(["com", "org", "net", "edu", "gov", "mil", "io"])
 const guarded = new Set(["dev", "app", "ai", "cloud", "internal", "local"])

@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema"
 import type { Claim, Outcome, Retention } from "../Idempotency.ts"
 import { Reason } from "../ToolError.ts"
 import { type Json, toJson } from "./jsonText.ts"
+import { lazily } from "./lazily.ts"
 import { millis, whole } from "./options.ts"
 
 /** Checked: milliseconds, and bytes. */
@@ -53,15 +54,17 @@ export const forgetLeaseAt = (
 
 // --- Outcomes --------------------------------------------------------------
 
-const codec = Schema.toCodecJson(Reason)
-const encodeReason = Schema.encodeSync(codec)
-const decodeReason = Schema.decodeUnknownSync(codec)
+// Every reason there is makes a large codec, and few calls have a key.
+const codec = lazily(() => {
+  const reasons = Schema.toCodecJson(Reason)
+  return { encode: Schema.encodeSync(reasons), decode: Schema.decodeUnknownSync(reasons) }
+})
 
 /** `undefined` for an outcome that cannot be kept: larger than `maxBytes`, or not JSON. */
 export const outcomeJson = (outcome: Outcome, maxBytes: number): Json | undefined => {
   if (outcome._tag === "Value") return toJson(outcome, maxBytes)
   try {
-    return toJson({ _tag: "Reason", reason: encodeReason(outcome.reason) }, maxBytes)
+    return toJson({ _tag: "Reason", reason: codec().encode(outcome.reason) }, maxBytes)
   } catch {
     return undefined
   }
@@ -74,7 +77,7 @@ export const outcomeOf = (text: string | undefined, callId: string): Outcome => 
       const written = JSON.parse(text)
       return written._tag === "Value"
         ? { _tag: "Value", encoded: written.encoded }
-        : { _tag: "Reason", reason: decodeReason(written.reason) }
+        : { _tag: "Reason", reason: codec().decode(written.reason) }
     } catch {
       // Falls through.
     }

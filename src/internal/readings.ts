@@ -8,6 +8,7 @@
  */
 import { characterOf, percentDecoded } from "./decoding.ts"
 import * as Hosts from "./hosts.ts"
+import { pattern } from "./lazily.ts"
 
 const nonAscii = /[^\0-\x7f]/
 
@@ -117,7 +118,7 @@ export const marks = (text: string): Set<string> => {
       })
     }
     if (word.includes("@")) addresses(word, found)
-    const name = /^[*_.:!?&=]*([\p{L}\p{N}][\p{L}\p{N}_-]*(?:\.[\p{L}\p{N}_-]+)+)/u.exec(word)?.[1]
+    const name = dotted().exec(word)?.[1]
     if (name !== undefined && isName(name)) host(name)
     for (const [id] of word.matchAll(/[\p{L}\p{N}_-]{8,}/gu)) {
       if (/\d/.test(id) && /\p{L}/u.test(id)) found.add(id.toLowerCase())
@@ -125,6 +126,8 @@ export const marks = (text: string): Set<string> => {
   }
   return found
 }
+
+const dotted = pattern(String.raw`^[*_.:!?&=]*([\p{L}\p{N}][\p{L}\p{N}_-]*(?:\.[\p{L}\p{N}_-]+)+)`, "u")
 
 /**
  * Whether a dotted word could be a host or an address: not a version, and not a sentence that lost its space.
@@ -134,11 +137,13 @@ const isName = (name: string): boolean => {
   return /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || (last.length > 1 && !/^\d+$/.test(last))
 }
 
+const domains = pattern(String.raw`^[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+`, "u")
+
 const addresses = (word: string, found: Set<string>): void => {
   const parts = word.split("@")
   for (let i = 1; i < parts.length; i++) {
     const local = /[^/:?&=]+$/.exec(parts[i - 1]!.slice(-64))?.[0]
-    const domain = /^[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+/u.exec(parts[i]!.slice(0, 255))?.[0]
+    const domain = domains().exec(parts[i]!.slice(0, 255))?.[0]
     if (local === undefined || domain === undefined) continue
     found.add(`${local}@${domain}`.toLowerCase())
     found.add(domain.toLowerCase())

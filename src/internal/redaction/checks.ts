@@ -1,4 +1,5 @@
 /** What tells a secret from an ordinary value of the same shape. All of it takes time linear in the length. */
+import { pattern } from "../lazily.ts"
 
 const digitsOf = (text: string): string => text.replace(/\D/g, "")
 
@@ -93,10 +94,11 @@ export const between = (text: string, least: number, most: number): boolean => {
 /** Not a word of prose: something that people type where a secret is wanted. */
 export const isUnlikeWord = (text: string): boolean => {
   const word = text.slice(0, 256)
-  return (
-    /\d/.test(word) || /[^\p{L}\p{M}'’.,;:!?()[\]\s-]/u.test(word) || /\p{Ll}\p{Lu}.*\p{Ll}\p{Lu}/u.test(word)
-  )
+  return /\d/.test(word) || unlikeProse().test(word)
 }
+
+/** A character that prose does not have in a word, or capitals that come twice after small letters. */
+const unlikeProse = pattern(String.raw`[^\p{L}\p{M}'’.,;:!?()[\]\s-]|\p{Ll}\p{Lu}.*\p{Ll}\p{Lu}`, "u")
 
 /** What only one word can be, and no word of prose: a token, a key, an id. */
 export const isTokenLike = (text: string): boolean =>
