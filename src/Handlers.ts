@@ -8,17 +8,14 @@
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { CurrentCall } from "./CurrentCall.ts"
+import type { CurrentCall } from "./CurrentCall.ts"
 import { Attempt } from "./internal/attempt.ts"
+import { type Going, type PlainHandler, plainHandler, startPlain } from "./internal/handling.ts"
 
-/** What a handler is given beside its parameters. */
-export interface HandlerContext<T extends Tool.Any> extends Toolkit.HandlerContext<T> {
-  /** Aborts when the call is interrupted or timed out. */
-  readonly signal: AbortSignal
-}
+/** What a handler is given beside its parameters; where it runs ungoverned, its call has no name and no deadline. */
+export interface HandlerContext<T extends Tool.Any> extends Toolkit.HandlerContext<T>, CurrentCall {}
 
 /** A handler: decoded parameters in; a value, a promise of one, or an Effect out. */
 export type Handler<T extends Tool.Any> = (
@@ -45,7 +42,9 @@ export const toLayer = <Tools extends Record<string, Tool.Any>, E = never, R = n
   build: Handlers<Tools> | Effect.Effect<Handlers<Tools>, E, R>
 ): Layer.Layer<Tool.HandlersFor<Tools>, E, Exclude<R, Scope.Scope>> => {
   const liftAll = (handlers: Handlers<Tools>) =>
-    Object.fromEntries(Object.entries(handlers).map(([name, handler]) => [name, lift(handler as AnyHandler)]))
+    Object.fromEntries(
+      Object.entries(handlers).map(([name, handler]) => [name, lift(handler as PlainHandler)])
+    )
   const lifted = Effect.isEffect(build)
     ? Effect.map(build as Effect.Effect<Handlers<Tools>, E, R>, liftAll)
     : liftAll(build)
@@ -53,46 +52,23 @@ export const toLayer = <Tools extends Record<string, Tool.Any>, E = never, R = n
   return toolkit.toLayer(lifted as never) as Layer.Layer<Tool.HandlersFor<Tools>, E, Exclude<R, Scope.Scope>>
 }
 
-type AnyHandler = (params: unknown, context: object) => unknown
-
-const lift =
-  (handler: AnyHandler) =>
-  (params: unknown, context: object): Effect.Effect<unknown, unknown> =>
-    Effect.withFiber((fiber) => {
-      const call = fiber.getRef(CurrentCall)
-      const attempt = call instanceof Attempt ? call : Attempt.ungoverned()
-      let result: unknown
-      try {
-        result = handler(params, { ...context, signal: attempt.signal })
-      } catch (error) {
-        return Exit.fail(error)
-      }
-      if (Effect.isEffect(result)) return result as Effect.Effect<unknown, unknown>
-      return isPromiseLike(result) ? settle(result, attempt) : Exit.succeed(result)
+// Who is not the pipeline runs it as Effect runs handlers.
+const lift = (handler: PlainHandler) => {
+  const lifted = (params: unknown, context: Toolkit.HandlerContext<Tool.Any>) =>
+    Effect.suspend(() => {
+      const attempt = Attempt.ungoverned(context)
+      const started = startPlain(handler, params, attempt)
+      return Effect.isEffect(started) ? started : settle(started, attempt)
     })
+  return Object.assign(lifted, { [plainHandler]: handler })
+}
 
-const isPromiseLike = (value: unknown): value is PromiseLike<unknown> =>
-  value !== null && typeof value === "object" && "then" in value && typeof value.then === "function"
-
-const settle = (promise: PromiseLike<unknown>, attempt: Attempt): Effect.Effect<unknown, unknown> =>
+const settle = (going: Going, attempt: Attempt): Effect.Effect<unknown, unknown> =>
   Effect.callback((resume) => {
-    let settled = false
-    // Whatever a foreign `then` does, it settles once and never throws.
-    const done = Promise.resolve(promise).then(
-      (value) => {
-        settled = true
-        resume(Exit.succeed(value))
-      },
-      (error) => {
-        settled = true
-        resume(Exit.fail(error))
-      }
-    )
-    return Effect.suspend(() => {
+    going.whenEnded(resume)
+    return Effect.callback((ended) => {
       attempt.abort()
-      // A promise that honours its signal settles within the turn.
-      return Effect.map(Effect.yieldNow, () => {
-        if (!settled) attempt.abandon(done)
-      })
+      going.whenEnded(() => ended(Effect.void))
+      going.stop()
     })
   })

@@ -7,10 +7,10 @@ import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Prompt from "effect/ai/Prompt"
 import type * as Tool from "effect/ai/Tool"
 import type * as Toolkit from "effect/ai/Toolkit"
-import * as Cause from "effect/Cause"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Approvals from "./Approvals.ts"
@@ -24,7 +24,7 @@ import * as Health from "./Health.ts"
 import * as History from "./History.ts"
 import * as Idempotency from "./Idempotency.ts"
 import * as Audited from "./internal/audited.ts"
-import type { Ended } from "./internal/call.ts"
+import type { Outcome } from "./internal/call.ts"
 import { denyWins } from "./internal/denyWins.ts"
 import { executionFailure, handlersOf, rawHandler } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
@@ -193,16 +193,16 @@ export const guard = <T extends Tools>(
       for (const { facts } of pipeline.tools.values()) {
         const raw = services.mapUnsafe.get(facts.tool.id) as Tool.Handler<string> & Guarded
         const handler = (params: unknown, context: Toolkit.HandlerContext<Tool.Any>) =>
-          Effect.flatMap(
-            pipeline.run({
+          pipeline.run(
+            {
               door: "guard",
               tool: facts.name,
               params: Raw.of(params),
               decoded: true,
               id: context.toolCallId,
               onProgress: (_, value) => context.preliminary(value as never)
-            }),
-            (ended) => toHandlerResult(facts.name, ended)
+            },
+            (outcome) => toHandlerResult(facts.name, outcome)
           )
         governed.set(
           facts.tool.id,
@@ -263,19 +263,17 @@ interface Guarded {
   readonly [rawHandler]?: Tool.Handler<string>
 }
 
-const toHandlerResult = (name: string, ended: Ended): Effect.Effect<unknown, unknown> => {
-  const { reason } = ended
-  if ("encoded" in ended || reason === undefined) return Effect.succeed(ended.value)
-  if (reason._tag === "ToolFailed") return Effect.fail(ended.failure)
+const toHandlerResult = (name: string, outcome: Outcome): Exit.Exit<unknown, unknown> => {
+  const { reason } = outcome
+  if ("encoded" in outcome || reason === undefined) return Exit.succeed(outcome.value)
+  if (reason._tag === "ToolFailed") return Exit.fail(outcome.failure)
   const failure = executionFailure(reason)
-  return Effect.failCause(
-    Cause.fail(
-      AiError.make({
-        module: "Interlock",
-        method: `${name}.guard`,
-        // Of the reasons an error can have, the one that is neither retryable nor about keys and billing.
-        reason: new AiError.UnknownError({ description: `${failure.type}: ${failure.reason}` })
-      })
-    )
+  return Exit.fail(
+    AiError.make({
+      module: "Interlock",
+      method: `${name}.guard`,
+      // Of the reasons an error can have, the one that is neither retryable nor about keys and billing.
+      reason: new AiError.UnknownError({ description: `${failure.type}: ${failure.reason}` })
+    })
   )
 }

@@ -27,17 +27,19 @@ import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Defaults } from "./Defaults.ts"
 import type { Evaluation } from "./Evaluation.ts"
 import { lastGood } from "./internal/answers.ts"
-import { Call, type Ended, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
+import { Call, type Conclude, limitedOf, type Outcome, type Request, waiting } from "./internal/call.ts"
 import { reportCause } from "./internal/callText.ts"
+import { isDone } from "./internal/exits.ts"
 import { finish, releaseSlot } from "./internal/finish.ts"
 import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts"
 import { asks, look } from "./internal/looking.ts"
 import * as Raw from "./internal/raw.ts"
-import { findTool, firstWithFallback, lastCharged, stages } from "./internal/stages.ts"
-import { refuse, type Step } from "./internal/step.ts"
+import { findTool, type Stage } from "./internal/stages.ts"
+import { isLater, refuse, type Soon, type Step, toEffect } from "./internal/step.ts"
 import { type Reason, table } from "./ToolError.ts"
 import * as Verdict from "./Verdict.ts"
 
@@ -46,8 +48,11 @@ export interface Pipeline {
   readonly defaults: Defaults
   readonly nextId: () => string
   readonly tools: ReadonlyMap<string, CompiledTool>
-  /** Runs a call. `onEnd` sees how it ended even when the caller was interrupted. */
-  readonly run: (request: Request, onEnd?: (ended: Ended) => void) => Effect.Effect<Ended>
+  /**
+   * Runs a call, and tells its door how it ended, once, also when the caller was interrupted: then what the door makes
+   * of it is not used.
+   */
+  readonly run: <A, E>(request: Request, conclude: Conclude<A, E>) => Effect.Effect<A, E>
   /** What every stage would say of a call. Runs nothing, charges nothing, creates nothing. */
   readonly evaluate: (request: Request) => Effect.Effect<Evaluation>
   /** Whether a conversation is to ask its human about this call, whose arguments are decoded; if so, that is noted. */
@@ -71,7 +76,7 @@ export const make = (
     defaults: kernel.defaults,
     nextId: () => kernel.nextId(),
     tools: kernel.tools,
-    run: (request, onEnd) => govern(kernel, request, onEnd),
+    run: (request, conclude) => govern(kernel, request, conclude),
     evaluate: (request) => Effect.map(look(kernel, request), ({ evaluation }) => evaluation),
     asks: (tool, params, context) => asks(kernel, tool, params, context),
     kernel
@@ -80,44 +85,48 @@ export const make = (
 
 // --- One call --------------------------------------------------------------
 
-const govern = (
-  kernel: Kernel,
-  request: Request,
-  onEnd: ((ended: Ended) => void) | undefined
-): Effect.Effect<Ended> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.withFiber((fiber) => {
-      const tool = kernel.tools.get(request.tool)
-      const call = new Call(kernel, request, tool, fiber, restore)
-      openSpan(call)
-      kernel.recorder.sink.onStart(call)
-      const end = (outcome: Outcome): Effect.Effect<Ended> =>
-        Effect.mapEager(finish(call, outcome), () => {
-          const ended: Ended = { ...outcome, record: call }
-          onEnd?.(ended)
-          return ended
-        })
-      return Effect.matchCauseEffect(
-        Effect.suspend(() => drive(call, tool, 0)),
-        {
-          onSuccess: end,
-          onFailure: (cause) =>
-            // Interruption stays interruption; a bug of a rule or of a port has still ended the call, once.
-            Cause.hasInterrupts(cause)
-              ? Effect.andThen(
-                  end({ reason: { _tag: "Cancelled" }, outcomeUnknown: call.attempts > 0 }),
-                  Effect.failCause(cause)
-                )
-              : Effect.andThen(
-                  reportCause(call, tool, cause),
-                  Effect.suspend(() =>
-                    end({ reason: { _tag: "HandlerDefect" }, outcomeUnknown: call.attempts > 0 })
-                  )
-                )
-        }
-      )
+const govern = <A, E>(kernel: Kernel, request: Request, conclude: Conclude<A, E>): Effect.Effect<A, E> =>
+  Effect.uninterruptibleMask((restore) => {
+    const fiber = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
+    const call = new Call(kernel, request, kernel.tools.get(request.tool), fiber, restore)
+    openSpan(call)
+    kernel.recorder.sink.onStart(call)
+    let outcome: Soon<Outcome>
+    try {
+      outcome = begin(call)
+    } catch (defect) {
+      return broken(call, Cause.die(defect), conclude)
+    }
+    if (!isLater(outcome)) return end(call, outcome, conclude)
+    call.waits()
+    return Effect.matchCauseEffect(outcome, {
+      onSuccess: (outcome) => end(call, outcome, conclude),
+      onFailure: (cause) => broken(call, cause, conclude)
     })
-  )
+  })
+
+const end = <A, E>(call: Call, outcome: Outcome, conclude: Conclude<A, E>): Effect.Effect<A, E> => {
+  const finished = finish(call, outcome)
+  return isDone(finished) ? conclude(outcome, call) : Effect.flatMap(finished, () => conclude(outcome, call))
+}
+
+/** Interruption stays interruption; a bug of a rule or of a port has still ended the call, once. */
+const broken = <A, E>(
+  call: Call,
+  cause: Cause.Cause<never>,
+  conclude: Conclude<A, E>
+): Effect.Effect<A, E> => {
+  const outcomeUnknown = call.attempts > 0
+  return Cause.hasInterrupts(cause)
+    ? Effect.andThen(
+        end(call, { reason: { _tag: "Cancelled" }, outcomeUnknown }, conclude),
+        Effect.failCause(cause)
+      )
+    : Effect.andThen(
+        reportCause(call, call.running.tool, cause),
+        Effect.suspend(() => end(call, { reason: { _tag: "HandlerDefect" }, outcomeUnknown }, conclude))
+      )
+}
 
 const openSpan = (call: Call): void => {
   const { fiber, kernel, tool } = call.running
@@ -127,63 +136,66 @@ const openSpan = (call: Call): void => {
     description: tool?.facts.description,
     door: call.door
   })
+  if (span === undefined) return
   call.running.span = span
-  call.traceId = span?.traceId
-  call.spanId = span?.spanId
+  call.traceId = span.traceId
+  call.spanId = span.spanId
+}
+
+/** From the first stage on. */
+const begin = (call: Call): Soon<Outcome> => {
+  const { tool } = call.running
+  const refused = findTool(call, tool)
+  if (refused === undefined && tool !== undefined) return drive(call, tool, 0)
+  call.stage = "find"
+  return refuse(refused as Reason)
 }
 
 /** Runs the stages from one on: in a loop while they answer at once, as an effect where one waits. */
-const drive = (call: Call, tool: CompiledTool | undefined, from: number): Effect.Effect<Outcome> => {
-  const notFound = from === 0 ? findTool(call, tool) : undefined
-  if (tool === undefined || notFound !== undefined) {
-    call.stage = "find"
-    return Exit.succeed(refuse(notFound as Reason))
-  }
+const drive = (call: Call, tool: CompiledTool, from: number): Soon<Outcome> => {
+  const { running } = call
+  const { stages } = tool
   for (let index = from; index < stages.length; index++) {
-    const stage = stages[index] as (typeof stages)[number]
+    const stage = stages[index] as Stage
     const steps = stage.enter(call, tool)
-    if (Effect.isEffect(steps)) {
-      return Effect.flatMap(steps as Effect.Effect<Step>, (step) => go(call, tool, index, step))
-    }
-    if (steps !== undefined) return go(call, tool, index, steps as Step)
-    if (call.running.killed !== undefined) return stop(call, tool, index, refuse(call.running.killed))
+    if (steps === undefined) {
+      if (running.killed !== undefined) return stop(call, tool, stage, refuse(running.killed))
+    } else if (isLater(steps)) {
+      call.waits()
+      return Effect.flatMap(steps, (step) => toEffect(go(call, tool, index, step)))
+    } else return go(call, tool, index, steps)
   }
   throw new Error("The last stage ends every call")
 }
 
-const go = (call: Call, tool: CompiledTool, index: number, step: Step): Effect.Effect<Outcome> => {
-  if (step === undefined) {
-    const { killed } = call.running
-    return killed === undefined
-      ? Effect.suspend(() => drive(call, tool, index + 1))
-      : stop(call, tool, index, refuse(killed))
+const go = (call: Call, tool: CompiledTool, index: number, step: Step): Soon<Outcome> => {
+  if (step === "again") {
+    startOver(call)
+    return begin(call)
   }
-  if (step !== "again") return stop(call, tool, index, step)
-  startOver(call)
-  return Effect.suspend(() => drive(call, tool, 0))
+  const { killed } = call.running
+  if (step === undefined && killed === undefined) return drive(call, tool, index + 1)
+  return stop(call, tool, tool.stages[index] as Stage, step ?? refuse(killed as Reason))
 }
 
 /** The call ends here; its fallback may still answer for the tool. */
-const stop = (call: Call, tool: CompiledTool, index: number, outcome: Outcome): Effect.Effect<Outcome> => {
+const stop = (call: Call, tool: CompiledTool, stage: Stage, outcome: Outcome): Soon<Outcome> => {
   const { reason } = outcome
-  if (reason === undefined) return Exit.succeed(outcome)
+  if (reason === undefined) return outcome
   // Some stages have stages of their own, and have said which.
-  call.stage ??= (stages[index] as (typeof stages)[number]).name
-  const { callLimits } = tool
-  const { quota } = call.running
-  const charge =
-    quota === "looked" && index <= lastCharged && callLimits !== undefined
-      ? callLimits.charge(limitedOf(call, tool), call.now())
-      : Exit.void
-  if (tool.fallback === undefined || index < firstWithFallback || !table[reason._tag].fallback) {
-    return Effect.mapEager(charge, () => outcome)
+  call.stage ??= stage.name
+  if (tool.fallback !== undefined && stage.fallsBack === true && table[reason._tag].fallback) {
+    return Effect.catchCause(orFallback(call, tool, outcome), (cause) =>
+      Cause.hasInterrupts(cause)
+        ? Effect.failCause(cause)
+        : // A bug on the way to the fallback leaves the failure as it was.
+          Effect.as(reportCause(call, tool, cause), outcome)
+    )
   }
-  return Effect.catchCause(orFallback(call, tool, outcome), (cause) =>
-    Cause.hasInterrupts(cause)
-      ? Effect.failCause(cause)
-      : // A bug on the way to the fallback leaves the failure as it was.
-        Effect.as(reportCause(call, tool, cause), outcome)
-  )
+  if (stage.charges !== true || call.running.quota !== "looked" || tool.callLimits === undefined)
+    return outcome
+  const charged = tool.callLimits.charge(limitedOf(call, tool), call.now())
+  return isDone(charged) ? outcome : Effect.as(charged, outcome)
 }
 
 /** A human has decided meanwhile: everything is decided again, and nothing that was said before counts. */
@@ -231,7 +243,7 @@ const orFallback = Effect.fnUntraced(function* (
           metadata: request.metadata,
           parent: { callId: call.callId, tools }
         },
-        undefined
+        Exit.succeed
       )
     )
     if (!("encoded" in instead)) return failed

@@ -143,13 +143,13 @@ export const retryable = (failed: Failed): boolean => {
 export const delay = (scheduled: number, retryAfter: Duration.Duration | undefined): number =>
   Math.ceil(Math.max(0, scheduled, retryAfter === undefined ? 0 : Duration.toMillis(retryAfter)))
 
+/** The milliseconds before the next attempt; `undefined` where the schedule has ended. */
+export type NextDelay = (now: number, input: Reason) => Effect.Effect<number | undefined>
+
 /**
- * Starts the policy's schedule for one call. Each step gives the milliseconds before the next attempt, or
- * `undefined` where the schedule has ended. It does not count retries, since a tool or a call may have its own number.
+ * Starts the policy's schedule for one call. It does not count retries, since a tool or a call may have its own number.
  */
-export const driver = (
-  policy: Policy
-): Effect.Effect<(now: number, input: Reason) => Effect.Effect<number | undefined>> =>
+export const driver = (policy: Policy): Effect.Effect<NextDelay> =>
   Effect.map(
     Schedule.toStep(policy.schedule),
     (step) => (now, input) =>

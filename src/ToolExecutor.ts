@@ -19,7 +19,7 @@ import { ApprovalError, type Request as ApprovalRequest, Approvals, type Unavail
 import type { Evaluation } from "./Evaluation.ts"
 import { Health } from "./Health.ts"
 import * as ApprovalToken from "./internal/approvals/token.ts"
-import type { Ended, Request } from "./internal/call.ts"
+import type { Conclude, Request } from "./internal/call.ts"
 import type { KeptCall } from "./internal/confirmation.ts"
 import { governedToolkit, handlersOf } from "./internal/governedToolkit.ts"
 import type { Governance } from "./internal/kernel.ts"
@@ -150,16 +150,12 @@ export const make = <T extends Tools>(
       return names
     })
     const run = (name: string, params: unknown, overrides?: Overrides) =>
-      Effect.flatMap(pipeline.run(fromOverrides(name, params, overrides)), toExit)
+      pipeline.run(fromOverrides(name, params, overrides), toExit)
+    const conclude: Conclude<ToolResult, never> = (outcome, record) =>
+      Exit.succeed(toResult(outcome, record, resultBytes))
+    const result = (request: Request) => pipeline.run(request, conclude)
     const execute = (call: unknown, executeOptions?: ExecuteOptions) =>
-      Effect.map(
-        Effect.suspend(() =>
-          pipeline.run({ ...requestOf("execute", call), onProgress: executeOptions?.onProgress })
-        ),
-        (ended) => toResult(ended, resultBytes)
-      )
-    const result = (request: Request) =>
-      Effect.map(pipeline.run(request), (ended) => toResult(ended, resultBytes))
+      Effect.suspend(() => result(requestOf("execute", call, executeOptions?.onProgress)))
     const executor: ToolExecutor<Tools> = {
       run,
       execute,
@@ -293,9 +289,9 @@ const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {})
 const millis = (duration: Duration.Input | undefined): number | undefined =>
   duration === undefined ? undefined : Duration.toMillis(duration)
 
-const toExit = (ended: Ended): Exit.Exit<unknown, unknown> => {
-  if ("encoded" in ended) return Exit.succeed(ended.value)
-  const { reason } = ended
-  if (reason === undefined || reason._tag === "ToolFailed") return Exit.fail(ended.failure)
-  return Exit.fail(toError(ended, reason))
+const toExit: Conclude<unknown, unknown> = (outcome, record) => {
+  if ("encoded" in outcome) return Exit.succeed(outcome.value)
+  const { reason } = outcome
+  if (reason === undefined || reason._tag === "ToolFailed") return Exit.fail(outcome.failure)
+  return Exit.fail(toError(record, reason))
 }

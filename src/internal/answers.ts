@@ -5,7 +5,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Claim, Key as IdempotencyKey, Outcome as KeptOutcome } from "../Idempotency.ts"
+import type { Claim, Key as IdempotencyKey, Outcome as KeptOutcome, Lease } from "../Idempotency.ts"
 import type { Key as CacheKey } from "../ResultCache.ts"
 import { classOf, type Reason } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
@@ -146,9 +146,8 @@ const givenValue = (call: Call, tool: CompiledTool, encoded: unknown): Steps => 
  * happened, or never to happen, is every repetition's answer; what failed
  * without an effect may be tried again; and of what nobody knows the key says so.
  */
-export const settleKey = (call: Call, outcome: Outcome): Effect.Effect<void, Reason> | undefined => {
-  const { kernel, lease, mayHaveRun } = call.running
-  if (lease === undefined) return undefined
+export const settleKey = (call: Call, lease: Lease, outcome: Outcome): Effect.Effect<void, Reason> => {
+  const { kernel, mayHaveRun } = call.running
   call.running.lease = undefined
   const { idempotency } = kernel
   const now = call.now()
@@ -196,13 +195,19 @@ const lastGoodKey = (call: Call, tool: CompiledTool): CacheKey => {
   return { ...key, toolDigest: `last good ${key.toolDigest}` }
 }
 
+/** Whether successes of the tool are kept at all. */
+export const keeps = (tool: CompiledTool): boolean =>
+  tool.cache !== undefined || (tool.fallback !== undefined && "lastGood" in tool.fallback)
+
 /** Keeps a success for the calls that follow. */
-export const keep = (call: Call, outcome: Outcome): ReadonlyArray<Effect.Effect<void, Reason>> => {
-  const { kernel, tool } = call.running
-  if (tool === undefined || call.answeredFrom !== undefined || call.attempts === 0) return []
-  if (!("encoded" in outcome) || outcome.reason !== undefined) return []
-  if (tool.cache === undefined && (tool.fallback === undefined || !("lastGood" in tool.fallback))) return []
-  if (!isHashed(call)) return []
+export const keep = (
+  call: Call,
+  tool: CompiledTool,
+  outcome: Outcome
+): ReadonlyArray<Effect.Effect<void, Reason>> => {
+  const { kernel } = call.running
+  if (call.answeredFrom !== undefined || call.attempts === 0) return []
+  if (!("encoded" in outcome) || outcome.reason !== undefined || !isHashed(call)) return []
   const { encoded } = outcome
   const puts: Array<Effect.Effect<void, Reason>> = []
   const put = (key: CacheKey, ttl: number) => {

@@ -7,7 +7,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
@@ -15,124 +14,217 @@ import type { BudgetExceeded, Reservation, Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
+import type { LimitedCall } from "../RateLimits.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
 import { Attempt } from "./attempt.ts"
-import { type Call, closing, limitedOf, type Outcome, type Refused, taking, waiting } from "./call.ts"
+import {
+  type Call,
+  closing,
+  type Failed,
+  limitedOf,
+  type Outcome,
+  type Refused,
+  taking,
+  waiting
+} from "./call.ts"
 import { reportCause, shownIssues } from "./callText.ts"
+import { isDone, isExit } from "./exits.ts"
+import { type Going, startEffect, startPlain } from "./handling.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
-import { after, refuse, type Step, type Steps, toEffect } from "./step.ts"
+import { after, isLater, onward, refuse, type Soon, type Steps, toEffect } from "./step.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
-export const attempts = (call: Call, tool: CompiledTool): Effect.Effect<Outcome> =>
-  Effect.match(run(call, tool), { onFailure: identity, onSuccess: identity })
+export const attempts = (call: Call, tool: CompiledTool): Soon<Outcome> =>
+  onward(call, tool, admitAttempt(call, tool, 0), admitted)
 
-const run = Effect.fnUntraced(function* (call: Call, tool: CompiledTool): Effect.fn.Return<Outcome, Refused> {
-  const { kernel, request, restore } = call.running
-  const retries = Math.min(tool.retries, request.retries ?? tool.retries)
-  let nextDelay: Effect.Success<ReturnType<typeof Retry.driver>> | undefined
-  let last: Failed | undefined
-  for (;;) {
-    const refusal = yield* admitAttempt(call, tool)
-    // A retry that may not begin leaves the call as its last attempt left it.
-    if (refusal !== undefined) return yield* Effect.fail(last ?? refusal)
-    call.stage = undefined
-    const ended = yield* restore(attempt(call, tool))
-    const outcome = yield* understand(call, tool, ended)
-    yield* reportAttempt(call, outcome.reason)
-    yield* settleAttempt(call, outcome.outcomeUnknown !== true)
-    if (outcome.reason === undefined) return outcome
+const admitted = (call: Call, tool: CompiledTool, refusal: Refused | undefined): Soon<Outcome> => {
+  // A retry that may not begin leaves the call as its last attempt left it.
+  if (refusal !== undefined) return call.running.failed ?? refusal
+  call.stage = undefined
+  return onward(call, tool, attempt(call, tool), ended)
+}
 
-    last = outcome
-    const { outcomeUnknown, reason } = outcome
-    if (outcomeUnknown) call.running.mayHaveRun = true
-    const again = Retry.retryable({
-      reason,
-      class: classOf(reason),
-      safeToRepeat: tool.repeatable || call.running.key !== undefined,
-      outcomeUnknown
-    })
-    // Negated, so that a number that is none allows nothing.
-    if (!again || !(call.attempts <= retries)) return yield* Effect.fail(outcome)
-    nextDelay ??= yield* Retry.driver(kernel.defaults.retry)
-    const scheduled = yield* nextDelay(call.now(), reason)
-    if (scheduled === undefined) return yield* Effect.fail(outcome)
-    const delay = Retry.delay(scheduled, retryAfterOf(reason))
-    if (delay >= call.left()) return yield* Effect.fail(outcome)
-    call.status = "retrying"
-    call.retried = [...call.retried, { attempt: call.attempts, code: table[reason._tag].code, delay }]
-    kernel.recorder.sink.onChange(call)
-    if (delay > 0) {
-      const nap = call.running.clock.sleep(Duration.millis(delay))
-      const killed = yield* toEffect(after(waiting(call, nap), () => undefined))
-      if (killed !== undefined) return yield* Effect.fail(killed as Refused)
-    }
+const ended = (call: Call, tool: CompiledTool, end: AttemptEnd): Soon<Outcome> =>
+  onward(call, tool, understand(call, tool, end), understood)
+
+const understood = (call: Call, tool: CompiledTool, outcome: Succeeded | Failed): Soon<Outcome> => {
+  const closing = inTurn(
+    reportAttempt(call, outcome.reason),
+    settleAttempt(call, outcome.reason === undefined || !outcome.outcomeUnknown)
+  )
+  if (outcome.reason === undefined) return closing === undefined ? outcome : Effect.as(closing, outcome)
+  call.waits()
+  const next = failed(call, tool, outcome)
+  return closing === undefined ? next : Effect.andThen(closing, next)
+}
+
+/** Another attempt, where it is of use and there is time for it. */
+const failed = Effect.fnUntraced(function* (
+  call: Call,
+  tool: CompiledTool,
+  outcome: Failed
+): Effect.fn.Return<Outcome> {
+  const { running } = call
+  const { kernel, request } = running
+  const { outcomeUnknown, reason } = outcome
+  running.failed = outcome
+  if (outcomeUnknown) running.mayHaveRun = true
+  const again = Retry.retryable({
+    reason,
+    class: classOf(reason),
+    safeToRepeat: tool.repeatable || running.key !== undefined,
+    outcomeUnknown
+  })
+  // Negated, so that a number that is none allows nothing.
+  if (!again || !(call.attempts <= Math.min(tool.retries, request.retries ?? tool.retries))) return outcome
+  running.nextDelay ??= yield* Retry.driver(kernel.defaults.retry)
+  const scheduled = yield* running.nextDelay(call.now(), reason)
+  if (scheduled === undefined) return outcome
+  const delay = Retry.delay(scheduled, retryAfterOf(reason))
+  if (delay >= call.left()) return outcome
+  call.status = "retrying"
+  call.retried = [...call.retried, { attempt: call.attempts, code: table[reason._tag].code, delay }]
+  kernel.recorder.sink.onChange(call)
+  if (delay > 0) {
+    const nap = running.clock.sleep(Duration.millis(delay))
+    const killed = yield* toEffect(after(waiting(call, nap), () => undefined))
+    if (killed !== undefined) return killed as Refused
   }
+  return yield* toEffect(attempts(call, tool))
 })
+
+/** Two things to be done one after the other, each already begun or to be waited for; `undefined` where both are done. */
+const inTurn = (first: Effect.Effect<void>, second: Effect.Effect<void>): Effect.Effect<void> | undefined => {
+  if (isDone(first)) return isDone(second) ? undefined : second
+  return isDone(second) ? first : Effect.andThen(first, second)
+}
 
 // --- Before an attempt -----------------------------------------------------
 
-/**
- * Limits per attempt, then the breaker, then the budget: each attempt is one to
- * all of them. Whatever is taken is known to the call before anything else can happen.
- */
-const admitAttempt = Effect.fnUntraced(function* (
-  call: Call,
-  tool: CompiledTool
-): Effect.fn.Return<Refused | undefined> {
-  const { kernel, limited } = call.running
-  const step = (name: Stage, steps: Steps) => {
-    call.stage = name
-    return toEffect(steps) as Effect.Effect<Refused | undefined>
-  }
-  if (tool.attemptLimits !== undefined) {
-    const taking = tool.attemptLimits.take(limited ?? limitedOf(call, tool), call.now())
-    const refused = yield* step("rate_limit", after(waiting(call, taking), refuseIf))
-    if (refused !== undefined) return refused
-  }
-  call.stage = "handler"
-  if (call.running.killed !== undefined) return refuse(call.running.killed) as Refused
-  if (call.left() <= 0) return refuse(call.pastDeadline()) as Refused
-  if (tool.circuit !== undefined) {
-    call.stage = "circuit"
-    const admission = yield* kernel.breaker.admit(tool.circuit, call.now())
-    if ("_tag" in admission) {
-      call.breaker = "open"
-      return refuse(admission) as Refused
-    }
-    call.breaker = admission.probe ? "half_open" : "closed"
-    call.running.admission = admission
-  }
-  const spending = spendingOf(call, tool)
-  if (spending !== undefined) {
-    const reserving = kernel.budget.reserve(spending, call.now())
-    const giveBack = (reserved: Reservation | BudgetExceeded, now: number) =>
-      "_tag" in reserved ? Exit.void : kernel.budget.refund(reserved, now)
-    const refused = yield* step(
-      "budget",
-      after(taking(call, reserving, giveBack), (reserved) => {
+/** What stands before an attempt; it is asked before each. */
+interface Gate {
+  readonly name: Stage
+  /** Lets the attempt through with `undefined`. What it takes is known to the call before anything else can happen. */
+  readonly enter: (call: Call, tool: CompiledTool) => Steps
+  readonly look: (call: Call, tool: CompiledTool) => Steps
+}
+
+/** Limits per attempt, then the breaker, then the budget: each attempt is one to all of them. */
+const gates: ReadonlyArray<Gate> = [
+  {
+    name: "rate_limit",
+    enter: (call, tool) =>
+      tool.attemptLimits === undefined
+        ? undefined
+        : after(waiting(call, tool.attemptLimits.take(limited(call, tool), call.now())), refuseIf),
+    look: (call, tool) =>
+      tool.attemptLimits === undefined
+        ? undefined
+        : after(tool.attemptLimits.peek(limited(call, tool), call.now()), refuseIf)
+  },
+  {
+    name: "handler",
+    enter: (call) => {
+      const { killed } = call.running
+      if (killed !== undefined) return refuse(killed)
+      return call.left() <= 0 ? refuse(call.pastDeadline()) : undefined
+    },
+    look: () => undefined
+  },
+  {
+    name: "circuit",
+    enter: (call, tool) => {
+      if (tool.circuit === undefined) return undefined
+      return after(call.running.kernel.breaker.admit(tool.circuit, call.now()), (admission) => {
+        if ("_tag" in admission) {
+          call.breaker = "open"
+          return refuse(admission)
+        }
+        call.breaker = admission.probe ? "half_open" : "closed"
+        call.running.admission = admission
+        return undefined
+      })
+    },
+    look: (call, tool) =>
+      tool.circuit === undefined
+        ? undefined
+        : after(call.running.kernel.breaker.peek(tool.circuit, call.now()), refuseIf)
+  },
+  {
+    name: "budget",
+    enter: (call, tool) => {
+      const spending = spendingOf(call, tool)
+      if (spending === undefined) return undefined
+      const { budget } = call.running.kernel
+      const giveBack = (reserved: Reservation | BudgetExceeded, now: number) =>
+        "_tag" in reserved ? Exit.void : budget.refund(reserved, now)
+      return after(taking(call, budget.reserve(spending, call.now()), giveBack), (reserved) => {
         if ("_tag" in reserved) return refuse(reserved)
         call.running.reservation = reserved
         return undefined
       })
-    )
-    if (refused !== undefined) return yield* Effect.as(reportAttempt(call, cancelled), refused)
+    },
+    look: (call, tool) => {
+      const spending = spendingOf(call, tool)
+      return spending === undefined
+        ? undefined
+        : after(call.running.kernel.budget.peek(spending, call.now()), refuseIf)
+    }
+  },
+  {
+    name: "idempotency",
+    enter: (call) => {
+      const { kernel, lease } = call.running
+      if (lease === undefined || call.attempts > 0) return undefined
+      return after(waiting(call, kernel.idempotency.begin(lease, call.now())), () => undefined)
+    },
+    look: () => undefined
   }
-  if (call.running.lease !== undefined && call.attempts === 0) {
-    const beginning = kernel.idempotency.begin(call.running.lease, call.now())
-    const refused = yield* step(
-      "idempotency",
-      after(waiting(call, beginning), () => undefined)
+]
+
+const admitAttempt = (call: Call, tool: CompiledTool, from: number): Soon<Refused | undefined> => {
+  for (let index = from; index < gates.length; index++) {
+    const gate = gates[index] as Gate
+    call.stage = gate.name
+    const step = gate.enter(call, tool) as Soon<Refused | undefined>
+    if (step === undefined) continue
+    if (!isLater(step)) return notAdmitted(call, step)
+    call.waits()
+    return Effect.flatMap(step, (refusal) =>
+      toEffect(refusal === undefined ? admitAttempt(call, tool, index + 1) : notAdmitted(call, refusal))
     )
-    if (refused !== undefined) return yield* Effect.as(reportAttempt(call, cancelled), refused)
   }
   return undefined
-})
+}
 
-const cancelled: Reason = { _tag: "Cancelled" }
+/** What was admitted by one gate and refused by another says nothing of the tool. */
+const notAdmitted = (call: Call, refusal: Refused): Soon<Refused> => {
+  const reported = reportAttempt(call, { _tag: "Cancelled" })
+  return isDone(reported) ? refusal : Effect.as(reported, refusal)
+}
+
+/** What the first attempt would come to before its handler. */
+export const lookAtAttempt = (call: Call, tool: CompiledTool, from = 0): Steps => {
+  for (let index = from; index < gates.length; index++) {
+    const gate = gates[index] as Gate
+    call.stage = gate.name
+    const step = gate.look(call, tool)
+    if (isLater(step)) {
+      return Effect.flatMap(step, (refused) =>
+        refused === undefined ? toEffect(lookAtAttempt(call, tool, index + 1)) : Exit.succeed(refused)
+      )
+    }
+    if (step !== undefined) return step
+  }
+  call.stage = undefined
+  return undefined
+}
+
+const limited = (call: Call, tool: CompiledTool): LimitedCall => call.running.limited ?? limitedOf(call, tool)
 
 const refuseIf = (reason: Reason | undefined): Steps => (reason === undefined ? undefined : refuse(reason))
 
@@ -155,32 +247,6 @@ const spendingOf = (call: Call, tool: CompiledTool): Spending | undefined => {
 
 // For what an attempt does after its timeout: finalizers, and the settling itself.
 const grace = 60_000
-
-/** What the first attempt would come to before its handler. */
-export const lookAtAttempt = (call: Call, tool: CompiledTool): Effect.Effect<Step> =>
-  Effect.gen(function* () {
-    const { kernel } = call.running
-    const limited = limitedOf(call, tool)
-    const look = function* (name: Stage, answer: Effect.Effect<Reason | undefined, Reason>) {
-      call.stage = name
-      return yield* toEffect(after(answer, refuseIf))
-    }
-    if (tool.attemptLimits !== undefined) {
-      const refused = yield* look("rate_limit", tool.attemptLimits.peek(limited, call.now()))
-      if (refused !== undefined) return refused
-    }
-    if (tool.circuit !== undefined) {
-      const refused = yield* look("circuit", kernel.breaker.peek(tool.circuit, call.now()))
-      if (refused !== undefined) return refused
-    }
-    const spending = spendingOf(call, tool)
-    if (spending !== undefined) {
-      const refused = yield* look("budget", kernel.budget.peek(spending, call.now()))
-      if (refused !== undefined) return refused
-    }
-    call.stage = undefined
-    return undefined
-  })
 
 /** Tells the breaker how the attempt ended; what was cancelled says nothing of the tool. */
 export const reportAttempt = (call: Call, reason: Reason | undefined): Effect.Effect<void> => {
@@ -232,86 +298,127 @@ const settlings = Schedule.exponential("50 millis").pipe(Schedule.upTo({ times: 
 type AttemptEnd =
   | { readonly _tag: "Value"; readonly value: unknown }
   | { readonly _tag: "Cause"; readonly cause: Cause.Cause<unknown> }
-  | { readonly _tag: "Stopped"; readonly reason: Reason }
+  | { readonly _tag: "Stopped"; readonly reason: Reason; readonly cause: Cause.Cause<unknown> }
 
 /**
- * Runs the handler once, in a fiber of its own, so that a timeout interrupts
- * the handler and nothing else. Starting it and waiting for it are one step: no
- * interruption can land between. A handler that does not suspend costs no timer.
+ * Runs the handler once. One that does not end at once goes on by itself, in a
+ * fiber of its own or as a promise, so that a timeout stops the handler and
+ * nothing else.
  */
-const attempt = (call: Call, tool: CompiledTool): Effect.Effect<AttemptEnd> =>
-  Effect.callback((resume) => {
-    const { running } = call
-    const { clock, kernel, params, request } = running
-    call.attempts++
-    call.startedAt ??= call.now()
-    call.status = "running"
-    kernel.recorder.sink.onChange(call)
-
-    const current = new Attempt({
+const attempt = (call: Call, tool: CompiledTool): Soon<AttemptEnd> => {
+  const { running } = call
+  call.attempts++
+  call.startedAt ??= call.now()
+  call.status = "running"
+  running.kernel.recorder.sink.onChange(call)
+  const current = new Attempt(
+    {
       callId: call.callId,
       tool: tool.facts.name,
       attempt: call.attempts,
       idempotencyKey: running.key,
       deadline: call.deadline,
       metadata: call.metadata
-    })
-    running.attempt = current
-    const fork = Effect.runForkWith(handlerContext(call, tool, current))
-    const context = { toolCallId: call.callId, preliminary: progress(call, tool) }
-    // A handler that throws before it returns its Effect is a defect like any other.
-    const child = fork(Effect.suspend(() => tool.handler(Raw.read(params), context)))
-    const done = child.pollUnsafe()
-    if (done !== undefined) {
-      resume(Exit.succeed(endOf(done)))
-      return
-    }
+    },
+    { toolCallId: call.callId, preliminary: (value) => progress(call, tool, value) }
+  )
+  running.attempt = current
+  const started = start(call, tool, current)
+  if (!Exit.isExit(started)) return goesOn(call, tool, current, started as Going)
+  // Whatever ran just now has taken its time.
+  running.instant = running.clock.currentTimeMillisUnsafe()
+  return endOf(started as Exit.Exit<unknown, unknown>)
+}
 
-    const timeout = Math.min(tool.timeout, request.timeout ?? tool.timeout)
-    const left = call.left()
-    let stopped: AttemptEnd | undefined
-    const stop = (): void => {
-      current.abort()
-      child.interruptUnsafe()
+const start = (call: Call, tool: CompiledTool, current: Attempt): Exit.Exit<unknown, unknown> | Going => {
+  const params = Raw.read(call.running.params)
+  let effect: Effect.Effect<unknown, unknown>
+  if (tool.plain === undefined) {
+    try {
+      effect = tool.handler(params, current)
+    } catch (defect) {
+      // A handler that throws before it returns its Effect is a defect like any other.
+      return Exit.die(defect)
     }
-    const stopFor = (reason: Reason): void => {
-      stopped ??= { _tag: "Stopped", reason }
-      stop()
+  } else {
+    const started = startPlain(tool.plain, params, current)
+    if (!Effect.isEffect(started)) return started
+    effect = started
+  }
+  return startEffect(effect, () => handlerContext(call, tool, current))
+}
+
+/** Waits for the handler, for as long as it may take. */
+const goesOn = (
+  call: Call,
+  tool: CompiledTool,
+  current: Attempt,
+  going: Going
+): Effect.Effect<AttemptEnd> => {
+  const { running } = call
+  let stopped: Reason | undefined
+  let end: AttemptEnd | undefined
+  let tell: (() => void) | undefined
+  const stopFor = (reason: Reason | undefined): void => {
+    stopped ??= reason
+    current.abort()
+    going.stop()
+  }
+  const leave = expires(call, tool, stopFor)
+  running.onKilled = () => {
+    if (running.killed !== undefined) stopFor(running.killed)
+  }
+  going.whenEnded((exit) => {
+    leave()
+    running.onKilled = undefined
+    if (current.abandoned !== undefined) {
+      call.abandoned = true
+      running.abandoned = [...(running.abandoned ?? []), current.abandoned]
     }
-    const timer = fork(
-      Effect.map(clock.sleep(Duration.millis(Math.max(0, Math.min(timeout, left)))), () =>
-        stopFor(
-          left <= timeout
-            ? call.pastDeadline()
-            : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
-        )
-      )
-    )
-    running.onKilled = () => {
-      if (running.killed !== undefined) stopFor(running.killed)
-    }
-    running.onKilled()
-    child.addObserver((exit) => {
-      timer.interruptUnsafe()
-      running.onKilled = undefined
-      if (current.abandoned !== undefined) {
-        call.abandoned = true
-        running.abandoned.push(current.abandoned)
-      }
-      resume(
-        stopped !== undefined && Exit.isFailure(exit)
-          ? Effect.as(reportDefects(call, tool, exit.cause), stopped)
-          : Exit.succeed(endOf(exit))
-      )
-    })
-    return Effect.callback((ended) => {
-      stop()
-      // The handler's finalizers have run when its fiber has ended.
-      child.addObserver((exit) =>
-        ended(Exit.isFailure(exit) ? reportDefects(call, tool, exit.cause) : Effect.void)
-      )
-    })
+    end =
+      stopped !== undefined && Exit.isFailure(exit)
+        ? { _tag: "Stopped", reason: stopped, cause: exit.cause }
+        : endOf(exit)
+    tell?.()
   })
+  running.onKilled?.()
+  call.waits()
+  const whenEnded = Effect.callback<AttemptEnd>((resume) => {
+    tell = () => resume(Exit.succeed(end as AttemptEnd))
+    if (end !== undefined) tell()
+  })
+  // The handler has begun: an interruption is seen from here on, whenever it came.
+  return Effect.onInterrupt(running.restore(whenEnded), () => {
+    stopFor(undefined)
+    // Its finalizers have run when it has ended.
+    return Effect.flatMap(whenEnded, (end) =>
+      "cause" in end ? reportDefects(call, tool, end.cause) : Exit.void
+    )
+  })
+}
+
+/** Stops the handler when its time is over; gives back how to say that it has ended. */
+const expires = (call: Call, tool: CompiledTool, stopFor: (reason: Reason) => void): (() => void) => {
+  const { clock, fiber, kernel, request } = call.running
+  const now = call.now()
+  const timeout = Math.min(tool.timeout, request.timeout ?? tool.timeout)
+  const left = call.left()
+  const expire = () =>
+    stopFor(
+      left <= timeout
+        ? call.pastDeadline()
+        : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
+    )
+  const allowed = Math.max(0, Math.min(timeout, left))
+  // What many calls are given shares one timer; a duration of a call's own has its own.
+  if (allowed === tool.timeout || allowed === kernel.deadline) {
+    const line = kernel.deadlines.line(clock, allowed)
+    const place = line.join(fiber.context, now, expire)
+    return () => line.leave(place, fiber.context)
+  }
+  const timer = Effect.runForkWith(fiber.context)(Effect.map(clock.sleep(Duration.millis(allowed)), expire))
+  return () => timer.interruptUnsafe()
+}
 
 const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
   Exit.isSuccess(exit) ? { _tag: "Value", value: exit.value } : { _tag: "Cause", cause: exit.cause }
@@ -333,49 +440,45 @@ const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Conte
   return span === undefined ? own : (Context.add(own, Tracer.ParentSpan, span) as Context.Context<never>)
 }
 
-const progress =
-  (call: Call, tool: CompiledTool) =>
-  (value: unknown): Effect.Effect<void> => {
-    // What a handler left running may still speak when its call has ended.
-    if (call.completedAt !== undefined) return Effect.void
-    const { onProgress } = call.running.request
-    if (onProgress === undefined) return Effect.void
-    // What does not fit the schema is not shown; the final result will tell.
-    return Effect.matchEffect(tool.codec.encodeSuccess(value), {
-      onFailure: () => Effect.void,
-      onSuccess: (encoded) => onProgress(encoded, value)
-    }).pipe(
-      // Who looks on must not change what happens.
-      Effect.catchCause((cause) =>
-        Cause.hasInterrupts(cause)
-          ? Effect.failCause(cause as Cause.Cause<never>)
-          : reportCause(call, tool, cause, value)
-      )
+const progress = (call: Call, tool: CompiledTool, value: unknown): Effect.Effect<void> => {
+  // What a handler left running may still speak when its call has ended.
+  if (call.completedAt !== undefined) return Effect.void
+  const { onProgress } = call.running.request
+  if (onProgress === undefined) return Effect.void
+  // What does not fit the schema is not shown; the final result will tell.
+  return Effect.matchEffect(tool.codec.encodeSuccess(value), {
+    onFailure: () => Effect.void,
+    onSuccess: (encoded) => onProgress(encoded, value)
+  }).pipe(
+    // Who looks on must not change what happens.
+    Effect.catchCause((cause) =>
+      Cause.hasInterrupts(cause)
+        ? Effect.failCause(cause as Cause.Cause<never>)
+        : reportCause(call, tool, cause, value)
     )
-  }
-
-interface Failed extends Refused {
-  /** Nobody knows whether the tool did what it was asked. */
-  readonly outcomeUnknown: boolean
+  )
 }
+
+// --- What it came to -------------------------------------------------------
 
 interface Succeeded extends Outcome {
   readonly reason: undefined
 }
 
 /** What the end of an attempt means: a value that fits the tool's schema, or why not. */
-const understand = Effect.fnUntraced(function* (
-  call: Call,
-  tool: CompiledTool,
-  ended: AttemptEnd
-): Effect.fn.Return<Succeeded | Failed> {
-  if (ended._tag !== "Value") return yield* explain(call, tool, ended)
+const understand = (call: Call, tool: CompiledTool, ended: AttemptEnd): Soon<Succeeded | Failed> => {
+  if (ended._tag !== "Value") return explain(call, tool, ended)
   const { value } = ended
   call.stage = "encode"
-  const encoding = Effect.mapErrorEager(tool.codec.encodeSuccess(value), (issues) =>
+  const encoding = tool.codec.encodeSuccess(value)
+  if (isExit(encoding) && Exit.isSuccess(encoding)) {
+    call.stage = undefined
+    return { reason: undefined, value, encoded: encoding.value }
+  }
+  const shown = Effect.mapErrorEager(encoding, (issues) =>
     Validation.invalidResult(shownIssues(call, tool, issues, value))
   )
-  return yield* Effect.matchEager(waiting(call, encoding), {
+  return Effect.match(waiting(call, shown), {
     onSuccess: (encoded): Succeeded | Failed => {
       call.stage = undefined
       return { reason: undefined, value, encoded }
@@ -383,7 +486,7 @@ const understand = Effect.fnUntraced(function* (
     // What was done was done, but nobody can be told what came of it.
     onFailure: (reason): Succeeded | Failed => ({ reason, outcomeUnknown: true })
   })
-})
+}
 
 /** Why an attempt failed. */
 const explain = Effect.fnUntraced(function* (
@@ -392,7 +495,10 @@ const explain = Effect.fnUntraced(function* (
   ended: Exclude<AttemptEnd, { _tag: "Value" }>
 ): Effect.fn.Return<Failed> {
   call.stage = "handler"
-  if (ended._tag === "Stopped") return { reason: ended.reason, outcomeUnknown: true }
+  if (ended._tag === "Stopped") {
+    yield* reportDefects(call, tool, ended.cause)
+    return { reason: ended.reason, outcomeUnknown: true }
+  }
   const { cause } = ended
   // The handler interrupted itself: this fiber was not.
   if (Cause.hasInterruptsOnly(cause)) return { reason: { _tag: "Cancelled" }, outcomeUnknown: true }

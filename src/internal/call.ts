@@ -25,6 +25,7 @@ import type { Admission } from "../CircuitBreaker.ts"
 import type { Lease } from "../Idempotency.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
 import type { LimitedCall } from "../RateLimits.ts"
+import type { NextDelay } from "../Retry.ts"
 import { CurrentRun, type Run } from "../Run.ts"
 import type { Finding } from "../Screening.ts"
 import type { ToolRules } from "../SecurityPolicy.ts"
@@ -89,10 +90,14 @@ export interface Refused extends Outcome {
   readonly reason: Reason
 }
 
-/** How a call ended, for its door. */
-export interface Ended extends Outcome {
-  readonly record: CallRecord
+/** An attempt that failed. */
+export interface Failed extends Refused {
+  /** Nobody knows whether the tool did what it was asked. */
+  readonly outcomeUnknown: boolean
 }
+
+/** What a door makes of how a call ended. It does not wait for long: nobody can interrupt it. */
+export type Conclude<A, E> = (outcome: Outcome, record: CallRecord) => Effect.Effect<A, E>
 
 /**
  * A call that runs: its record, and what it holds. What is not the record's is
@@ -160,6 +165,7 @@ export class Call implements CallRecord {
     this.metadata = request.metadata
     this.queuedAt = clock.currentTimeMillisUnsafe()
     this.#running = {
+      instant: this.queuedAt,
       kernel,
       request,
       tool,
@@ -193,7 +199,9 @@ export class Call implements CallRecord {
       bound: undefined,
       reservation: undefined,
       attempt: undefined,
-      abandoned: [],
+      failed: undefined,
+      nextDelay: undefined,
+      abandoned: undefined,
       leave: undefined,
       killed: undefined,
       onKilled: undefined
@@ -211,8 +219,15 @@ export class Call implements CallRecord {
     this.#running = undefined
   }
 
+  /** The time, read once for as long as the call does not wait. */
   now(): number {
-    return this.running.clock.currentTimeMillisUnsafe()
+    const { running } = this
+    return running.instant ?? running.clock.currentTimeMillisUnsafe()
+  }
+
+  /** From here on the call waits, so that time goes on. */
+  waits(): void {
+    this.running.instant = undefined
   }
 
   /** Notes what a stage said other than yes. */
@@ -253,6 +268,8 @@ export interface Running {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly restore: Restore
   readonly clock: Clock.Clock
+  /** The time as it was last read, until the call waits. */
+  instant: number | undefined
   readonly caller: Principal
   readonly run: Run | undefined
   span: Tracer.Span | undefined
@@ -292,8 +309,11 @@ export interface Running {
   reservation: Reservation | undefined
   /** The attempt that runs, until it is settled. */
   attempt: Attempt | undefined
+  /** The last attempt that has failed, and what says how long to wait before the next. */
+  failed: Failed | undefined
+  nextDelay: NextDelay | undefined
   /** What handlers left running, of any attempt; each settles. */
-  readonly abandoned: Array<PromiseLike<unknown>>
+  abandoned: ReadonlyArray<PromiseLike<unknown>> | undefined
   /** Takes the call off the kill switch's list. */
   leave: (() => void) | undefined
   killed: Extract<Reason, { _tag: "Killed" }> | undefined
@@ -326,6 +346,7 @@ export const waitingUntil = <A, E>(
   deadline: number | undefined
 ): Effect.Effect<A, E | Reason> => {
   if (Exit.isExit(wait)) return wait as Exit.Exit<A, E>
+  call.waits()
   const { restore } = call.running
   const inTime =
     deadline === undefined
@@ -348,6 +369,7 @@ export const taking = <A>(
 ): Effect.Effect<A, Reason> => {
   if (Exit.isExit(take)) return take
   return Effect.suspend(() => {
+    call.waits()
     // By then the call has ended, and holds nothing any more.
     const { clock, fiber: caller } = call.running
     const fork = Effect.runForkWith(caller.context)

@@ -27,7 +27,7 @@ import { CurrentWaiting } from "./currentWaiting.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
-import { after, refuse, type Steps, toEffect } from "./step.ts"
+import { after, onward, refuse, type Steps } from "./step.ts"
 
 /** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
 export const toolsOwn = (
@@ -189,8 +189,8 @@ export const confirmed = (call: Call, tool: CompiledTool): Steps => {
       }
     )
   // A circuit that is open, or a budget that is spent, must not cost a human another answer.
-  return Effect.flatMap(lookAtAttempt(call, tool), (refused) =>
-    refused === undefined ? toEffect(redeem()) : Effect.succeed(refused)
+  return onward(call, tool, lookAtAttempt(call, tool), (_call, _tool, refused) =>
+    refused === undefined ? redeem() : refused
   )
 }
 

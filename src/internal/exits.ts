@@ -5,6 +5,9 @@ import * as Exit from "effect/Exit"
 /** The library's guard forgets what the effect's types say. */
 export const isExit = Exit.isExit as <A, E>(effect: Effect.Effect<A, E>) => effect is Exit.Exit<A, E>
 
+/** Whether it has been done, and nothing need be waited for. */
+export const isDone = (effect: Effect.Effect<void>): boolean => isExit(effect) && Exit.isSuccess(effect)
+
 /** Goes on with an answer, at once where it is there. */
 export const after = <A, B, E, E2>(
   answer: Effect.Effect<A, E>,

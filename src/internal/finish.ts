@@ -7,26 +7,29 @@ import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
 import * as Exit from "effect/Exit"
 import { classOf, table } from "../ToolError.ts"
-import { keep, settleKey } from "./answers.ts"
+import { keep, keeps, settleKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
 import { copyOf } from "./argumentsCopy.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { reportAttempt, settleAttempt } from "./attempts.ts"
 import { type Call, closing, type Outcome } from "./call.ts"
 import { shownPlaces } from "./callText.ts"
+import { isDone } from "./exits.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 
-/** Gives back whatever the call holds, and records it. */
+/** Gives back whatever the call holds, and records it: at once, where nothing must be waited for. */
 export const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   const { reason } = outcome
   const { running } = call
-  const { kernel } = running
+  const { kernel, tool } = running
   const row = reason === undefined ? undefined : table[reason._tag]
   call.status = row === undefined ? "success" : "encoded" in outcome ? "degraded" : row.status
-  call.reason = reason?._tag
-  call.code = row?.code
-  call.class = reason === undefined ? undefined : classOf(reason)
+  if (reason !== undefined) {
+    call.reason = reason._tag
+    call.code = row?.code
+    call.class = classOf(reason)
+  }
   call.completedAt = call.now()
   // A retry that was announced and never began was none.
   if (call.attempts > 0 && call.retried.length >= call.attempts) {
@@ -35,37 +38,41 @@ export const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
   releaseSlot(call)
   running.leave?.()
   // What somebody tried to do is of interest above all where it was refused before anyone looked.
-  if (call.arguments === ArgumentsView.unseen && running.tool !== undefined) view(call, running.tool)
+  if (call.arguments === ArgumentsView.unseen && tool !== undefined) view(call, tool)
 
-  // Only an interruption and a bug leave an admission unreported and an attempt unsettled.
-  const last: Array<Effect.Effect<void>> = []
-  const then = (effect: Effect.Effect<void> | undefined): void => {
-    if (effect !== undefined && !(Exit.isExit(effect) && Exit.isSuccess(effect))) last.push(effect)
+  // Each has been begun by whoever gave it; most are done.
+  let last: ReadonlyArray<Effect.Effect<void>> = none
+  const then = (effect: Effect.Effect<void>): void => {
+    if (!isDone(effect)) last = [...last, effect]
   }
-  // What never came to its handler (a cost that could not be worked out) says nothing of the tool.
+  // Only an interruption and a bug leave an admission unreported and an attempt unsettled. What never came to its
+  // handler (a cost that could not be worked out) says nothing of the tool.
   const began = running.attempt !== undefined
   if (running.admission !== undefined) then(reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
-  if (running.attempt !== undefined || running.reservation !== undefined) then(settleAttempt(call, false))
-  const settled = settleKey(call, outcome)
-  if (settled !== undefined) then(closing(call, settled))
-  for (const put of keep(call, outcome)) then(closing(call, put))
+  if (began || running.reservation !== undefined) then(settleAttempt(call, false))
+  if (running.lease !== undefined) then(closing(call, settleKey(call, running.lease, outcome)))
+  if (tool !== undefined && keeps(tool)) for (const put of keep(call, tool, outcome)) then(closing(call, put))
   mark(call, outcome)
   remember(call, outcome)
   const encoded = "encoded" in outcome ? outcome.encoded : undefined
-  then(closing(call, kernel.audit.outcome(call, encoded, call.now(), running.tool?.redaction.result)))
-  const record = (): void => {
-    closeSpan(call)
-    call.release()
-    kernel.recorder.sink.onEnd(call)
-  }
+  then(closing(call, kernel.audit.outcome(call, encoded, call.now(), tool?.redaction.result)))
   if (last.length === 0) {
-    record()
+    record(call)
     return Exit.void
   }
   return Effect.andThen(
     Effect.forEach(last, (effect) => Effect.catchCause(effect, ErrorReporter.report), { discard: true }),
-    Effect.sync(record)
+    Effect.sync(() => record(call))
   )
+}
+
+const none: ReadonlyArray<never> = []
+
+const record = (call: Call): void => {
+  const { sink } = call.running.kernel.recorder
+  closeSpan(call)
+  call.release()
+  sink.onEnd(call)
 }
 
 const view = (call: Call, tool: CompiledTool): void => {
@@ -137,6 +144,6 @@ export const releaseSlot = (call: Call): void => {
   const { abandoned, ticket } = call.running
   if (ticket === undefined) return
   call.running.ticket = undefined
-  if (abandoned.length === 0) ticket.release()
+  if (abandoned === undefined) ticket.release()
   else Promise.allSettled(abandoned).then(ticket.release)
 }

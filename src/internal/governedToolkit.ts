@@ -22,7 +22,7 @@ import * as Stream from "effect/Stream"
 import type { Door } from "../CallRecord.ts"
 import type { Pipeline } from "../Pipeline.ts"
 import { messageOf, type Reason, table } from "../ToolError.ts"
-import type { Ended, Request } from "./call.ts"
+import type { Outcome, Request } from "./call.ts"
 import { reportBeside } from "./callText.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
@@ -87,65 +87,74 @@ const needsApproval =
  * `handle` answers with one result, or with a stream as soon as the handler
  * gives a preliminary one: only a tool that streams pays for a queue.
  */
-const makeHandle = (
-  pipeline: Pipeline,
-  door: Door,
-  visible: Effect.Effect<ReadonlySet<string>>,
-  inRun: InRun
-) =>
-  Effect.fnUntraced(function* (name: string, params: unknown, toolCallId?: string) {
-    const capacity = yield* Toolkit.PreliminaryBuffer
-    let queue: Queue.Queue<Output, unknown> | undefined
-    let whenStreaming: (() => void) | undefined
-    const onProgress = (encodedResult: unknown, result: unknown) =>
-      Effect.gen(function* () {
-        if (queue === undefined) {
-          queue = yield* Queue.make<Output, unknown>(capacity === "unbounded" ? undefined : { capacity })
-          whenStreaming?.()
-        }
-        yield* Queue.offer(queue, {
-          result: result as never,
-          encodedResult,
-          isFailure: false,
-          preliminary: true
+const makeHandle =
+  (pipeline: Pipeline, door: Door, visible: Effect.Effect<ReadonlySet<string>>, inRun: InRun) =>
+  (
+    name: string,
+    params: unknown,
+    toolCallId?: string
+  ): Effect.Effect<Stream.Stream<Output, unknown>, unknown> =>
+    Effect.uninterruptibleMask((restore) => {
+      const caller = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
+      let queue: Queue.Queue<Output, unknown> | undefined
+      let whenStreaming: (() => void) | undefined
+      const onProgress = (encodedResult: unknown, result: unknown) =>
+        Effect.gen(function* () {
+          if (queue === undefined) {
+            const capacity = caller.getRef(Toolkit.PreliminaryBuffer)
+            queue = yield* Queue.make<Output, unknown>(capacity === "unbounded" ? undefined : { capacity })
+            // Whoever asked may end without having read to the end.
+            caller.addObserver(() => fiber.interruptUnsafe())
+            whenStreaming?.()
+          }
+          yield* Queue.offer(queue, {
+            result: result as never,
+            encodedResult,
+            isFailure: false,
+            preliminary: true
+          })
+        })
+      const request = { door, tool: name, params: Raw.of(params), id: toolCallId, onProgress }
+      const run = inRun(pipeline.run(request, (outcome) => outputOf(pipeline, request, outcome, visible)))
+      // In a fiber of its own: the call may go on when its first results are being read.
+      const fiber = Effect.runForkWith(caller.context)(
+        Effect.tap(run, (output) => (queue === undefined ? Exit.void : Queue.offer(queue, output)))
+      )
+      const exit = fiber.pollUnsafe()
+      if (exit !== undefined && queue === undefined) return Exit.map(exit, Stream.succeed)
+      const stream = (queue: Queue.Queue<Output, unknown>): Stream.Stream<Output, unknown> =>
+        Stream.ensuring(
+          Stream.fromQueue(queue as Queue.Queue<Output, Cause.Done>),
+          Effect.suspend(() => Fiber.interrupt(fiber))
+        )
+      const first = Effect.callback<Stream.Stream<Output, unknown>, unknown>((resume) => {
+        whenStreaming = () => resume(Exit.succeed(stream(queue as Queue.Queue<Output, unknown>)))
+        if (queue !== undefined) whenStreaming()
+        fiber.addObserver((exit) => {
+          if (queue === undefined) resume(Exit.map(exit, Stream.succeed))
+          else if (Exit.isSuccess(exit)) Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
+          else Queue.failCauseUnsafe(queue, exit.cause)
         })
       })
-    const request = { door, tool: name, params: Raw.of(params), id: toolCallId, onProgress }
-    const fiber = yield* inRun(pipeline.run(request)).pipe(
-      Effect.flatMap((ended) => outputOf(pipeline, request, ended, visible)),
-      Effect.tap((output) => (queue === undefined ? Effect.void : Queue.offer(queue, output))),
-      Effect.forkChild({ startImmediately: true })
-    )
-    const stream = (): Stream.Stream<Output, unknown> =>
-      Stream.ensuring(Stream.fromQueue(queue as Queue.Queue<Output, Cause.Done>), Fiber.interrupt(fiber))
-    return yield* Effect.callback<Stream.Stream<Output, unknown>, unknown>((resume) => {
-      whenStreaming = () => resume(Effect.sync(stream))
-      if (queue !== undefined) whenStreaming()
-      fiber.addObserver((exit) => {
-        if (queue === undefined) resume(Exit.map(exit, Stream.succeed))
-        else if (Exit.isSuccess(exit)) Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
-        else Queue.failCauseUnsafe(queue, exit.cause)
-      })
-      return Fiber.interrupt(fiber)
+      return Effect.onInterrupt(restore(first), () => Fiber.interrupt(fiber))
     })
-  })
 
 /** How a call ended, as `LanguageModel` and `McpServer` read it. */
 const outputOf = (
   { defaults, kernel, tools }: Pipeline,
   request: Request,
-  ended: Ended,
+  outcome: Outcome,
   visible: Effect.Effect<ReadonlySet<string>>
 ): Effect.Effect<Output, unknown> => {
-  const { reason } = ended
+  const { reason } = outcome
   const name = request.tool
   const tool = tools.get(name)
-  if ("encoded" in ended || reason === undefined) {
-    const result = ended.value as never
-    const output = { result, encodedResult: ended.encoded, isFailure: false, preliminary: false }
+  if ("encoded" in outcome || reason === undefined) {
+    const result = outcome.value as never
+    const output = { result, encodedResult: outcome.encoded, isFailure: false, preliminary: false }
     const toModelOutput = tool?.facts.tool.toModelOutput
     if (toModelOutput === undefined) {
-      const shown = capped(ended.encoded, defaults.resultBytes)
+      const shown = capped(outcome.encoded, defaults.resultBytes)
       // The value stays what its schema says; a model is shown as much of it as `execute` would give.
       return Exit.succeed(
         shown.truncated === true
@@ -154,17 +163,17 @@ const outputOf = (
       )
     }
     return Effect.catchCause(
-      Effect.sync(() => ({ ...output, modelOutput: toModelOutput(ended.value) })),
+      Effect.sync(() => ({ ...output, modelOutput: toModelOutput(outcome.value) })),
       // The call has succeeded; that a model can't be shown its result must not end the generation.
       (cause) =>
-        Effect.as(reportBeside(kernel, request, ended.value, cause), refusal({ _tag: "HandlerDefect" }))
+        Effect.as(reportBeside(kernel, request, outcome.value, cause), refusal({ _tag: "HandlerDefect" }))
     )
   }
   switch (reason._tag) {
     case "ToolFailed":
       return tool?.facts.tool.failureMode === "error"
-        ? Exit.failCause(Cause.annotate(Cause.fail(ended.failure), handlersFault))
-        : Exit.succeed(failed(ended.failure, reason.failure, "handler"))
+        ? Exit.failCause(Cause.annotate(Cause.fail(outcome.failure), handlersFault))
+        : Exit.succeed(failed(outcome.failure, reason.failure, "handler"))
     case "InvalidParams":
     case "ArgumentsRefused":
       return Exit.succeed(

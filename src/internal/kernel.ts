@@ -32,7 +32,10 @@ import * as Annotations from "../ToolAnnotations.ts"
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
 import type { Viewer } from "./argumentsView.ts"
+import { Deadlines } from "./deadlines.ts"
 import { toolDigest } from "./digest.ts"
+import { type PlainHandler, plainHandler } from "./handling.ts"
+import { type Stage, stages } from "./stages.ts"
 
 /** What is known of a tool before any call. */
 export interface CompiledTool {
@@ -60,10 +63,14 @@ export interface CompiledTool {
   /** Safe to run again when nobody knows whether it ran. */
   readonly repeatable: boolean
   readonly handler: Tool.Handler<string>["handler"]
+  /** The function that `Handlers.toLayer` was given for it. */
+  readonly plain: PlainHandler | undefined
   /** Where the handler was built, without what only the calling fiber may say. */
   readonly context: Context.Context<never>
   /** That and a caller's context together, by the caller's. */
   readonly contexts: WeakMap<Context.Context<never>, Context.Context<never>>
+  /** The stages that may have something to say about a call of this tool. */
+  readonly stages: ReadonlyArray<Stage>
   rules: ToolRules
   rulesVersion: number
 }
@@ -110,6 +117,7 @@ export class Kernel {
   readonly telemetry: Telemetry["Service"]
   readonly defaults: Defaults
   readonly deadline: number | undefined
+  readonly deadlines = new Deadlines()
   readonly tools = new Map<string, CompiledTool>()
   readonly #idPrefix: string
   #lastId = 0
@@ -152,7 +160,7 @@ export class Kernel {
     const digest = toolDigest(facts)
     const redaction = this.redaction.forTool(facts)
     const repeatable = facts.readonly === true || facts.idempotent === true
-    this.tools.set(tool.name, {
+    const compiled: Omit<CompiledTool, "stages"> = {
       facts,
       digest,
       codec,
@@ -179,10 +187,15 @@ export class Kernel {
       fallback: get(Annotations.Fallback),
       repeatable,
       handler: handler.handler,
+      plain: (handler.handler as { readonly [plainHandler]?: PlainHandler })[plainHandler],
       context: ambientFree(handler.context),
       contexts: new WeakMap(),
       rules: this.policy.compile(facts, digest),
       rulesVersion: this.policy.version()
+    }
+    this.tools.set(tool.name, {
+      ...compiled,
+      stages: stages.filter(({ applies }) => applies?.(compiled) !== false)
     })
   }
 

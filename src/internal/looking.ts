@@ -49,6 +49,7 @@ export const look = (kernel: Kernel, request: Request): Effect.Effect<Looked> =>
             return Exit.void
           }
           call.stage = undefined
+          call.waits()
           const step = Effect.suspend(() => toEffect((stage.look ?? stage.enter)(call, tool)))
           return step.pipe(
             // What would end the call as a bug is an answer, too.

@@ -17,13 +17,13 @@ const problemsOf = Validation.ofSchema(ToolCall)
  * A call from outside, read by the schema of calls. What is no call is a request too, refused as such, so that it
  * leaves its record.
  */
-export const requestOf = (door: Door, call: unknown): Request => {
+export const requestOf = (door: Door, call: unknown, onProgress?: Request["onProgress"]): Request => {
   try {
     // The schema of a call waits for nothing, so its outcome is known at once.
     const decoded = callCodec.decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
     if (Exit.isSuccess(decoded)) {
       const known = decoded.value as ToolCall
-      return { ...known, params: Raw.of(known.params), door }
+      return { ...known, params: Raw.of(known.params), door, onProgress }
     }
     const problems = problemsOf(call)
     return notACall(

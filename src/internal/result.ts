@@ -1,11 +1,12 @@
 /** How a call ended, as a `ToolResult` for an untyped caller. */
+import type { CallRecord } from "../CallRecord.ts"
 import { ToolError } from "../ToolError.ts"
 import type { ToolResult } from "../ToolResult.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
-import type { Ended } from "./call.ts"
+import type { Outcome } from "./call.ts"
 
-export const toError = (ended: Ended, reason: ToolError["reason"]): ToolError =>
-  errorOf({ callId: ended.record.callId, tool: ended.record.tool, reason })
+export const toError = ({ callId, tool }: CallRecord, reason: ToolError["reason"]): ToolError =>
+  errorOf({ callId, tool, reason })
 
 // A refusal is an answer and no bug: a stack would say nothing of its caller, and cost more than the rest of the call.
 export const errorOf = (fields: ConstructorParameters<typeof ToolError>[0]): ToolError => {
@@ -19,15 +20,15 @@ export const errorOf = (fields: ConstructorParameters<typeof ToolError>[0]): Too
 }
 
 /** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes` or too deep to be written. */
-export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
-  const { reason, record } = ended
+export const toResult = (outcome: Outcome, record: CallRecord, maxBytes: number): ToolResult => {
+  const { reason } = outcome
   const completedAt = record.completedAt ?? record.queuedAt
   return {
     callId: record.callId,
     tool: record.tool,
     status: record.status as ToolResult["status"],
-    ...("encoded" in ended && ended.encoded !== undefined ? capped(ended.encoded, maxBytes) : {}),
-    ...(reason === undefined ? {} : failed(ended, reason, maxBytes)),
+    ...("encoded" in outcome && outcome.encoded !== undefined ? capped(outcome.encoded, maxBytes) : {}),
+    ...(reason === undefined ? {} : failed(record, reason, maxBytes)),
     attempts: record.attempts,
     queuedAt: record.queuedAt,
     ...(record.startedAt === undefined ? {} : { startedAt: record.startedAt }),
@@ -44,13 +45,13 @@ export const toResult = (ended: Ended, maxBytes: number): ToolResult => {
 
 /** A tool's own failure is cut as a value is. */
 const failed = (
-  ended: Ended,
+  record: CallRecord,
   reason: ToolError["reason"],
   maxBytes: number
 ): Pick<ToolResult, "error" | "truncated"> => {
-  if (reason._tag !== "ToolFailed" || reason.failure === undefined) return { error: toError(ended, reason) }
+  if (reason._tag !== "ToolFailed" || reason.failure === undefined) return { error: toError(record, reason) }
   const { value: failure, ...cut } = capped(reason.failure, maxBytes)
-  return { error: toError(ended, { ...reason, failure }), ...cut }
+  return { error: toError(record, { ...reason, failure }), ...cut }
 }
 
 /** A value, or the beginning of its JSON text where it is larger than `maxBytes` or deeper than can be written. */

@@ -32,6 +32,12 @@ export interface Stage {
   readonly look?: (call: Call, tool: CompiledTool) => Steps
   /** What must have let the call through for this one to have anything to look at. */
   readonly needs?: StageName
+  /** Whether calls of a tool ever have anything to do here; asked when the tool is compiled. Absent: they do. */
+  readonly applies?: (tool: Omit<CompiledTool, "stages">) => boolean
+  /** A call that ends here was worth the quota that was only looked at. */
+  readonly charges?: true
+  /** A call that the tool could not serve from here on may be answered by its fallback. */
+  readonly fallsBack?: true
 }
 
 // --- Before any stage -------------------------------------------------------
@@ -125,6 +131,7 @@ const mayAsk = ({ running }: Call, tool: CompiledTool, rules: ToolRules): boolea
 
 const rateLimit: Stage = {
   name: "rate_limit",
+  applies: (tool) => tool.callLimits !== undefined,
   enter: (call, tool) => {
     const { callLimits } = tool
     const { running } = call
@@ -148,6 +155,7 @@ const rateLimit: Stage = {
 
 const takeQuota: Stage = {
   name: "rate_limit",
+  applies: (tool) => tool.callLimits !== undefined,
   enter: (call, { callLimits }) => {
     const { running } = call
     if (callLimits === undefined || running.limited === undefined || running.quota === "taken") {
@@ -252,6 +260,7 @@ const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for
 const screening: Stage = {
   name: "screening",
   needs: "decode",
+  applies: (tool) => tool.screening !== undefined,
   enter: (call, tool) => {
     const found = tool.screening?.params(Raw.read(call.running.raw))
     if (found === undefined || found.length === 0) return undefined
@@ -273,7 +282,12 @@ const screening: Stage = {
 
 const idempotency: Stage = { name: "idempotency", needs: "decode", enter: claimKey, look: peekKey }
 
-const cache: Stage = { name: "cache", needs: "decode", enter: cached }
+const cache: Stage = {
+  name: "cache",
+  needs: "decode",
+  applies: (tool) => tool.cache !== undefined,
+  enter: cached
+}
 
 const loops: Stage = {
   name: "loops",
@@ -321,6 +335,7 @@ const useGrant: Stage = { name: "confirmation", needs: "decode", enter: confirme
 
 const bulkhead: Stage = {
   name: "bulkhead",
+  applies: (tool) => tool.bulkhead !== undefined,
   enter: (call, tool) => {
     if (tool.bulkhead === undefined) return undefined
     const ticket = tool.bulkhead.enter()
@@ -359,29 +374,22 @@ const handler: Stage = { name: "handler", needs: "decode", enter: attempts, look
 
 /** Every stage after the tool was found. */
 export const stages: ReadonlyArray<Stage> = [
-  killSwitch,
-  permissions,
-  policy,
-  rateLimit,
-  size,
-  policyRaw,
-  decode,
-  policyDecoded,
-  screening,
-  idempotency,
-  cache,
-  loops,
-  taint,
+  ...[
+    killSwitch,
+    permissions,
+    policy,
+    rateLimit,
+    size,
+    policyRaw,
+    decode,
+    policyDecoded,
+    screening,
+    idempotency,
+    cache,
+    loops,
+    taint
+  ].map((stage): Stage => ({ ...stage, charges: true })),
   confirmation,
   takeQuota,
-  bulkhead,
-  useGrant,
-  audit,
-  handler
+  ...[bulkhead, useGrant, audit, handler].map((stage): Stage => ({ ...stage, fallsBack: true }))
 ]
-
-/** From here on a call that the tool could not serve may be answered by its fallback. */
-export const firstWithFallback: number = stages.indexOf(bulkhead)
-
-/** Up to here a call that ends without a handler is charged to the quota that was only looked at. */
-export const lastCharged: number = stages.indexOf(taint)

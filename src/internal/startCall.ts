@@ -24,10 +24,11 @@ export const start = (
   let told = false
   const fork = Effect.runForkWith(context)
   const fiber = fork(
-    pipeline.run(request, (end) => {
-      const result = toResult(end, pipeline.defaults.resultBytes)
+    pipeline.run(request, (outcome, record) => {
+      const result = toResult(outcome, record, pipeline.defaults.resultBytes)
       told = true
       onResult(result)
+      return Exit.void
     })
   )
   fiber.addObserver((exit) => {
