@@ -28,8 +28,10 @@ import * as SchemaParser from "effect/SchemaParser"
 import { isExit } from "./internal/exits.ts"
 import { Issues, kindOf, type Subject } from "./internal/issues.ts"
 import * as RawSchema from "./internal/jsonSchema/compile.ts"
-import { beyondCodec, namesIn } from "./internal/schemaFacts.ts"
+import { lazily } from "./internal/lazily.ts"
+import { beyondCodec, namesIn, sharesInput } from "./internal/schemaFacts.ts"
 import { fromSchemaIssue, parseOptions } from "./internal/schemaIssues.ts"
+import { accelerate, parserOf, quickParser } from "./internal/schemaParser.ts"
 import * as ToolAnnotations from "./ToolAnnotations.ts"
 import type { Issue, Reason } from "./ToolError.ts"
 
@@ -42,6 +44,10 @@ export type Outcome<A> = Effect.Effect<A, ReadonlyArray<Issue>>
 /** A tool's schemas, compiled once. */
 export interface Codec {
   readonly decode: (params: unknown) => Outcome<unknown>
+  /** Whether decoded parameters may hold objects of those they were decoded from, instead of copies. */
+  readonly sharesInput: boolean
+  /** Decoded parameters as their schema encodes them; problems are of no interest to anyone. */
+  readonly encodeParams: (params: unknown) => Effect.Effect<unknown, unknown>
   /** The handler's success as the schema encodes it, fit for JSON; `undefined` stays, what is `Redacted` says no more than that. */
   readonly encodeSuccess: (value: unknown) => Outcome<unknown>
   /** An encoded success as the handler gave it, where its schema can be read back. */
@@ -59,9 +65,10 @@ export interface Codec {
 /** Compiles a tool's schemas; throws an `Error` that names the tool where its raw JSON Schema cannot be used. */
 export const compile = (tool: Tool.Any): Codec => ({
   ...decoder(tool),
+  encodeParams: quickParser(() => Schema.flip(tool.parametersSchema as Schema.Top)),
   encodeSuccess: encoder(tool.successSchema),
   decodeSuccess: reader(tool.successSchema),
-  isDeclaredFailure: Schema.is(tool.failureSchema),
+  isDeclaredFailure: guard(tool.failureSchema),
   encodeFailure: encoder(tool.failureSchema),
   decodeFailure: reader(tool.failureSchema)
 })
@@ -103,7 +110,7 @@ export const invalidResult = (
 
 // --- Parameters ------------------------------------------------------------
 
-type Decoder = Pick<Codec, "decode" | "names">
+type Decoder = Pick<Codec, "decode" | "names" | "sharesInput">
 
 const decoder = (tool: Tool.Any): Decoder => {
   const allow = Context.getOrUndefined(
@@ -121,7 +128,11 @@ const rawDecoder = (name: string, raw: unknown, dropUnknown: boolean): Decoder =
   try {
     const { decode, names } = RawSchema.compile(raw, { dropUnknown })
     const prepare = ownKeys(names)
-    return { names, decode: (params) => decode(params === undefined ? {} : prepare(params)) }
+    return {
+      names,
+      sharesInput: true,
+      decode: (params) => decode(params === undefined ? {} : prepare(params))
+    }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new Error(`The parameters' JSON Schema of the tool "${name}" cannot be used: ${why}`, { cause })
@@ -133,6 +144,7 @@ const emptyDecoder = (dropUnknown: boolean): Decoder => {
   const names: ReadonlySet<string> = new Set()
   return {
     names,
+    sharesInput: false,
     decode: (params) => {
       if (params === undefined || params === null) return Exit.succeed({})
       const issues = new Issues({ root: "The arguments", noun: "parameter", names })
@@ -149,12 +161,13 @@ const emptyDecoder = (dropUnknown: boolean): Decoder => {
 const schemaDecoder = (schema: Schema.Constraint, dropUnknown: boolean): Decoder => {
   const names = namesIn(schema.ast)
   const subject: Subject = { root: "The arguments", noun: "parameter", names }
-  const run = SchemaParser.decodeUnknownEffect(
-    schema,
-    dropUnknown ? { ...parseOptions, onExcessProperty: "ignore" } : parseOptions
-  ) as Parser
+  const run = parserOf(() => schema, dropUnknown ? "dropped" : "refused")
   const prepare = ownKeys(names)
-  return { names, decode: (params) => outcome(run(params === undefined ? {} : prepare(params)), subject) }
+  return {
+    names,
+    sharesInput: sharesInput(schema.ast),
+    decode: (params) => outcome(run(params === undefined ? {} : prepare(params)), subject)
+  }
 }
 
 /** `Tool.EmptyParams`, or a struct without fields, which by itself takes anything but null. */
@@ -188,9 +201,10 @@ const disinherit = (value: unknown): unknown => {
 // write what they encode to: those that take anything, as a dynamic tool's, of what the codec refuses for not being
 // quite JSON, such as a field that is undefined; and those with a `Redacted`, which the codec would lay open.
 const encoder = (schema: Schema.Constraint): ((value: unknown) => Outcome<unknown>) => {
+  // What a tool without a success schema gives is not looked at.
+  if (schema.ast === AST.void) return () => Exit.void
   const subject: Subject = { root: "The result", noun: "field", names: namesIn(schema.ast) }
-  const options = { errors: "all", reportInput: true } as const
-  const plain = SchemaParser.encodeUnknownEffect(schema, options) as Parser
+  const plain = parserOf(() => Schema.flip(schema as Schema.Top), "dropped")
   const loose = (value: unknown): Outcome<unknown> => {
     const encoded = outcome(plain(value), subject)
     if (!isExit(encoded)) return Effect.flatMap(encoded, (encoded) => toJson(encoded, subject))
@@ -198,7 +212,8 @@ const encoder = (schema: Schema.Constraint): ((value: unknown) => Outcome<unknow
   }
   // `null`, which is what the codec has for nothing, would read as a value.
   if (AST.isVoid(schema.ast) || AST.isUndefined(schema.ast) || beyondCodec(schema.ast)) return loose
-  const strict = SchemaParser.encodeUnknownEffect(Schema.toCodecJson(schema as Schema.Top), options) as Parser
+  const codec = Schema.toCodecJson(schema as Schema.Top)
+  const strict = quickParser(() => Schema.flip(codec))
   return (value) => {
     const encoded = strict(value)
     if (!isExit(encoded)) return Effect.catch(encoded, () => loose(value))
@@ -213,8 +228,15 @@ const reader = (schema: Schema.Constraint): ((encoded: unknown) => Outcome<unkno
     AST.isVoid(schema.ast) || AST.isUndefined(schema.ast) || beyondCodec(schema.ast)
       ? schema
       : Schema.toCodecJson(schema as Schema.Top)
-  const read = SchemaParser.decodeUnknownEffect(asWritten, { errors: "all", reportInput: true }) as Parser
+  const read = parserOf(() => asWritten, "dropped")
   return (encoded) => outcome(read(encoded), subject)
+}
+
+/** Whether a value is of a schema. */
+const guard = (schema: Schema.Constraint): ((value: unknown) => boolean) => {
+  if (AST.isNever(schema.ast)) return () => false
+  const is = lazily(() => Schema.is(accelerate(Schema.toType(schema as Schema.Top))))
+  return (value) => is()(value)
 }
 
 const toJson = (value: unknown, subject: Subject): Exit.Exit<unknown, ReadonlyArray<Issue>> => {
@@ -231,8 +253,6 @@ const toJson = (value: unknown, subject: Subject): Exit.Exit<unknown, ReadonlyAr
 }
 
 // --- Outcomes --------------------------------------------------------------
-
-type Parser = (input: unknown) => Effect.Effect<unknown, SchemaIssue.Issue>
 
 const outcome = (parsed: Effect.Effect<unknown, SchemaIssue.Issue>, subject: Subject): Outcome<unknown> => {
   if (!isExit(parsed)) return Effect.catchCause(parsed, (cause) => refusal(cause, subject))

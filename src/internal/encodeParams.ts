@@ -1,14 +1,11 @@
 /** Decoded arguments as their schema encodes them. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as SchemaParser from "effect/SchemaParser"
 import type { CompiledTool } from "./kernel.ts"
 
 /** `undefined` where the schema only decodes. The services of a tool's schemas are its handler's, and with the calling fiber. */
-export const encodeParams = ({ facts }: CompiledTool, params: unknown): Effect.Effect<unknown> => {
-  const encoding = SchemaParser.encodeUnknownEffect(facts.tool.parametersSchema as never)(
-    params
-  ) as Effect.Effect<unknown, unknown>
+export const encodeParams = ({ codec }: CompiledTool, params: unknown): Effect.Effect<unknown> => {
+  const encoding = codec.encodeParams(params)
   if (Exit.isExit(encoding)) return Exit.isSuccess(encoding) ? (encoding as Exit.Exit<unknown>) : Exit.void
   return Effect.orElseSucceed(encoding, () => undefined)
 }

@@ -20,11 +20,12 @@ import { dereference, type Schema as RawSchema, type SchemaDraft, validate } fro
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import * as JsonSchema from "effect/JsonSchema"
-import * as SchemaParser from "effect/SchemaParser"
+import type * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaRepresentation from "effect/SchemaRepresentation"
 import type { Issue } from "../../ToolError.ts"
 import { Issues, kindOf, type Path, type Subject } from "../issues.ts"
-import { addSchemaIssue, parseOptions } from "../schemaIssues.ts"
+import { addSchemaIssue } from "../schemaIssues.ts"
+import { parserOf } from "../schemaParser.ts"
 import { draftOf, type Facts, isRecord, type Json, rootNames, survey } from "./facts.ts"
 import { addUnits } from "./issues.ts"
 
@@ -61,42 +62,53 @@ export const compile = (raw: unknown, options: Options = {}): Compiled => {
   const known = rootNames(schema)
   const objectsOnly = schema["type"] === undefined || [schema["type"]].flat().includes("object")
 
-  const decode = (params: unknown): Exit.Exit<unknown, ReadonlyArray<Issue>> => {
-    const issues = new Issues(subject)
+  const inspects = imported === undefined || facts.patterns
+
+  const decode = (given: unknown): Exit.Exit<unknown, ReadonlyArray<Issue>> => {
+    let params = given
+    // Nearly every call fits, and then there is nothing to collect.
+    let issues: Issues | undefined
     if (objectsOnly && !isRecord(params)) {
-      return Exit.fail(issues.type([], "an object", kindOf(params)).toArray())
+      return Exit.fail(new Issues(subject).type([], "an object", kindOf(params)).toArray())
     }
-    if (imported === undefined || facts.patterns) inspect(issues, facts, params)
-    if (issues.size === 0) {
+    if (inspects) inspect((issues = new Issues(subject)), facts, params)
+    if (issues === undefined || issues.size === 0) {
       try {
-        check(issues, params)
+        const tell = check(params)
+        if (tell !== undefined) tell((issues ??= new Issues(subject)))
       } catch {
         // Hostile keys and depths can make a validator throw; what was not checked is not let in.
-        issues.say(
-          [],
-          "arguments that can be checked",
-          "value",
-          "cannot be checked against the tool's schema"
-        )
+        issues ??= new Issues(subject)
+        const says = "cannot be checked against the tool's schema"
+        issues.say([], "arguments that can be checked", "value", says)
       }
     }
-    if (known === undefined || !isRecord(params)) return done(issues, params)
-    const unknown = Object.keys(params).filter((key) => !known.has(key))
-    if (unknown.length === 0) return done(issues, params)
-    if (options.dropUnknown) {
-      return done(issues, Object.fromEntries(Object.entries(params).filter(([key]) => known.has(key))))
+    if (known !== undefined && isRecord(params)) {
+      const unknown = unknownKeys(params, known)
+      if (unknown.length > 0 && options.dropUnknown) {
+        params = Object.fromEntries(Object.entries(params).filter(([key]) => known.has(key)))
+      } else if (unknown.length > 0) {
+        issues ??= new Issues(subject)
+        for (const key of unknown) issues.unknown([], key, kindOf((params as Json)[key]), known)
+      }
     }
-    for (const key of unknown) issues.unknown([], key, kindOf(params[key]), known)
-    return done(issues, params)
+    return issues === undefined || issues.size === 0 ? Exit.succeed(params) : Exit.fail(issues.toArray())
   }
 
   return { by: imported === undefined ? "cfworker" : "effect", names: facts.names, decode }
 }
 
-const done = (issues: Issues, params: unknown): Exit.Exit<unknown, ReadonlyArray<Issue>> =>
-  issues.size === 0 ? Exit.succeed(params) : Exit.fail(issues.toArray())
+/** Says what is wrong with arguments; `undefined` where they fit. */
+type Check = (params: unknown) => ((issues: Issues) => unknown) | undefined
 
-type Check = (issues: Issues, params: unknown) => void
+const noKeys: ReadonlyArray<string> = []
+
+const unknownKeys = (params: Json, known: ReadonlySet<string>): ReadonlyArray<string> => {
+  for (const key in params) {
+    if (!known.has(key)) return Object.keys(params).filter((key) => !known.has(key))
+  }
+  return noKeys
+}
 
 // --- The two ways ----------------------------------------------------------
 
@@ -112,13 +124,14 @@ const importSchema = (schema: Json, draft: SchemaDraft, facts: Facts): Check | u
   } catch {
     return undefined
   }
-  const decode = SchemaParser.decodeUnknownExit(imported as never, parseOptions)
-  return (issues, params) => {
-    const exit = decode(params)
-    if (Exit.isSuccess(exit)) return
+  const parse = parserOf(() => imported, "refused")
+  return (params) => {
+    // No part of an imported schema waits for anything.
+    const exit = parse(params) as Exit.Exit<unknown, SchemaIssue.Issue>
+    if (Exit.isSuccess(exit)) return undefined
     const failure = exit.cause.reasons.find(Cause.isFailReason)
     if (failure === undefined) throw Cause.squash(exit.cause)
-    addSchemaIssue(issues, failure.error)
+    return (issues) => addSchemaIssue(issues, failure.error)
   }
 }
 
@@ -131,9 +144,9 @@ const fallback = (schema: Json, draft: SchemaDraft, facts: Facts): Check => {
   const run = (params: unknown) => validate(params, schema as RawSchema, draft, lookup, false)
   // A schema that refers to itself without end, or holds a broken pattern, says so here and not in a call.
   run({})
-  return (issues, params) => {
+  return (params) => {
     const { valid, errors } = run(params)
-    if (!valid) addUnits(issues, errors, schema, lookup, params)
+    return valid ? undefined : (issues) => addUnits(issues, errors, schema, lookup, params)
   }
 }
 
