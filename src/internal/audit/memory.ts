@@ -166,7 +166,7 @@ export const makeMemorySink = (
       return Exit.void
     },
     outcome: (record, encoded, now, redact) => {
-      push(record, keep(encoded), redact, now)
+      push(record, keep(encoded, redact), redact, now)
       return Exit.void
     },
     offer: (draft) => {
