@@ -39,13 +39,12 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { Terminal } from "effect/Terminal"
+import type { Terminal } from "effect/Terminal"
 import { ApprovalError, decisions } from "./internal/approvals/decisions.ts"
 import { checked, Desk } from "./internal/approvals/desk.ts"
 import { requestOf } from "./internal/approvals/document.ts"
 import { MemoryStore } from "./internal/approvals/memory.ts"
 import type { ApprovalStore, Held } from "./internal/approvals/store.ts"
-import { atTerminal } from "./internal/approvals/terminal.ts"
 import { Watch } from "./internal/approvals/watch.ts"
 import { CurrentWaiting } from "./internal/currentWaiting.ts"
 import { whole } from "./internal/options.ts"
@@ -300,7 +299,9 @@ export const layerTerminal = (
   return Layer.effect(
     Approvals,
     Effect.gen(function* () {
-      return atTerminal(yield* memory, yield* Terminal)
+      // Loaded here: few programs have a person at a terminal.
+      const atTerminal = yield* Effect.promise(() => import("./internal/approvals/terminal.ts"))
+      return yield* atTerminal.make(yield* memory)
     })
   )
 }

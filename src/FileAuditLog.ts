@@ -44,7 +44,7 @@ import * as Layer from "effect/Layer"
 import type * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import * as AuditLog from "./AuditLog.ts"
-import * as FileStore from "./internal/auditFiles/store.ts"
+import type * as FileStore from "./internal/auditFiles/store.ts"
 import { millis, whole } from "./internal/options.ts"
 import type { Keyring } from "./Keyring.ts"
 import type { Redaction } from "./Redaction.ts"
@@ -70,7 +70,15 @@ export const makeStore = (
   AuditLog.AuditStore,
   AuditLog.AuditStoreError,
   FileSystem.FileSystem | Path.Path | Scope.Scope
-> => Effect.suspend(() => FileStore.make(settingsOf(options)))
+> =>
+  Effect.suspend(() => {
+    const settings = settingsOf(options)
+    // Loaded here: the core is imported by many who keep no files.
+    return Effect.flatMap(
+      Effect.promise(() => import("./internal/auditFiles/store.ts")),
+      (store) => store.make(settings)
+    )
+  })
 
 /** An audit log in a directory. It fails where another process has the directory, or it cannot be read or written. */
 export const layer = (

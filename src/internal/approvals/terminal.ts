@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Semaphore from "effect/Semaphore"
-import type { Terminal } from "effect/Terminal"
+import { Terminal } from "effect/Terminal"
 import type { Approvals, Asked, Request } from "../../Approvals.ts"
 import * as Principal from "../../Principal.ts"
 import { CurrentRun } from "../../Run.ts"
@@ -11,7 +11,10 @@ import { after } from "../exits.ts"
 type Service = Approvals["Service"]
 
 /** Approvals whose confirmations the terminal answers, and which are otherwise those given. */
-export const atTerminal = (approvals: Service, terminal: Terminal): Service => {
+export const make = (approvals: Service): Effect.Effect<Service, never, Terminal> =>
+  Effect.map(Terminal, (terminal) => atTerminal(approvals, terminal))
+
+const atTerminal = (approvals: Service, terminal: Terminal): Service => {
   const turn = Semaphore.makeUnsafe(1)
 
   /** On behalf of the person that is there; whether that decided it. */
