@@ -330,5 +330,20 @@ it("keeps processes at one over a store that is slow, fails and loses answers, w
           }
         }).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.runPromise)
     ),
-    { numRuns: 100 }
+    {
+      numRuns: 100,
+      examples: [
+        // A stop that reaches the store after it was looked for there, and before the changes were.
+        [
+          [
+            { does: "lift", at: 27, where: 0, which: 2, gone: null },
+            { does: "stop", at: 0, where: 0, which: 0, gone: 0 },
+            { does: "stop", at: 0, where: 0, which: 0, gone: 0 },
+            { does: "stop", at: 22, where: 1, which: 0, gone: 0 }
+          ],
+          [2],
+          ["none"]
+        ]
+      ]
+    }
   ))

@@ -89,14 +89,17 @@ export const make = <E>(
       lift: (id, lifted) =>
         access.withPermit(
           Effect.gen(function* () {
-            const at = yield* Clock.currentTimeMillis
-            if (yield* store.lift(id, { at, ...lifted })) {
-              lift(id, lifted)
-              return true
+            const liftThere = Effect.flatMap(Clock.currentTimeMillis, (at) =>
+              store.lift(id, { at, ...lifted })
+            )
+            let there = yield* liftThere
+            if (!there) {
+              // Lifted by another, which is learned now; written by another just now, and still to be lifted there; or
+              // never heard of by the store: then it ends here.
+              yield* pull
+              if (local.stops.get(id) !== undefined) there = yield* liftThere
             }
-            // Lifted by another, which is learned now, or never heard of by the store: then it ends here.
-            yield* pull
-            return lift(id, lifted)
+            return lift(id, lifted) || there
           })
         )
     }
