@@ -210,13 +210,16 @@ export const suite = (
       "is about what its target names, globs on either name of a tool and in any case",
       Effect.gen(function* () {
         const killSwitch = yield* KillSwitch
+        const metBy = Effect.map(Clock.currentTimeMillis, (now) =>
+          everyCall.filter(({ principal, tool }) => killSwitch.check(tool, principal, now) !== undefined)
+        )
+        // Meets nobody, and is in force all the time.
+        yield* killSwitch.stop({ scope: "tool", tool: "unused_*" }, operator)
         const stopped = Effect.fnUntraced(function* (target: Target) {
           const stop = yield* killSwitch.stop(target, operator)
-          const now = yield* Clock.currentTimeMillis
-          const met = everyCall.filter(
-            ({ principal, tool }) => killSwitch.check(tool, principal, now) !== undefined
-          )
+          const met = yield* metBy
           yield* killSwitch.lift(stop.id, operator)
+          assert.deepStrictEqual(yield* metBy, [])
           return {
             tools: [...new Set(met.map(({ tool }) => tool.name))],
             principals: [...new Set(met.map(({ principal }) => `${principal.id}@${principal.tenant}`))]
