@@ -151,6 +151,8 @@ const toPolicyError = (issue: SchemaIssue.Issue): PolicyError =>
 /** A rule of the application: pure, quick, and over one call. One that throws denies. */
 export interface Rule {
   readonly name: string
+  /** Only for tools that one of these globs names, for all by default: other tools' calls never ask it. */
+  readonly tools?: ReadonlyArray<Glob.Glob>
   readonly decide: (call: {
     readonly tool: ToolFacts
     readonly principal: Principal
@@ -175,17 +177,16 @@ export interface ToolRules {
 }
 
 /** The verdict on a tool by its names, capabilities and annotation. */
-const byName = (policy: Policy, tool: ToolFacts): Verdict.Verdict => {
-  const find = (globs: ReadonlyArray<string> | undefined) => Glob.find(globs ?? [], tool.names)
-  const denied = find(policy.deny)
+const byName = ({ globs, policy }: Prepared, tool: ToolFacts): Verdict.Verdict => {
+  const denied = globs.deny.find(tool.names)
   if (denied !== undefined) return Verdict.deny(`deny "${denied}"`, `The security policy denies this tool.`)
-  const confirm = find(policy.requireConfirmation)
-  const approve = find(policy.requireApproval)
+  const confirm = globs.requireConfirmation.find(tool.names)
+  const approve = globs.requireApproval.find(tool.names)
   if (
     policy.default === "deny" &&
     confirm === undefined &&
     approve === undefined &&
-    find(policy.allow) === undefined
+    globs.allow.find(tool.names) === undefined
   ) {
     return Verdict.deny(`default "deny"`, "The security policy allows only the tools that it names.")
   }
@@ -257,8 +258,11 @@ const ask = (rule: Rule, call: Parameters<Rule["decide"]>[0]): Verdict.Verdict =
   } catch {
     // Its message may hold an argument's value.
   }
-  return Verdict.deny(rule.name, `The rule "${rule.name}" could not decide, so the call is refused.`)
+  return undecided(rule.name)
 }
+
+const undecided = (rule: string): Verdict.Verdict =>
+  Verdict.deny(rule, `The rule "${rule}" could not decide, so the call is refused.`)
 
 // --- Service ---------------------------------------------------------------
 
@@ -328,73 +332,114 @@ const prepareShadow = (shadow: Ruleset | undefined): Effect.Effect<Prepared | un
 export const rulesOf = (
   ruleset: Ruleset
 ): Effect.Effect<(tool: ToolFacts, toolDigest: string) => Omit<ToolRules, "shadow">> =>
-  Effect.map(
-    Effect.orDie(decode(ruleset.policy ?? {})),
-    (policy) => (tool, toolDigest) => compile(prepare(policy, ruleset.rules ?? []), tool, toolDigest)
-  )
+  Effect.map(Effect.orDie(decode(ruleset.policy ?? {})), (policy) => {
+    const prepared = prepare(policy, ruleset.rules ?? [])
+    return (tool, toolDigest) => compile(prepared, tool, toolDigest)
+  })
 
 /** Provides a `SecurityPolicy` in memory; by default one that allows every call within the default limits. */
 export const layer = (policy?: Policy, options?: Options): Layer.Layer<SecurityPolicy> =>
   Layer.effect(SecurityPolicy, make(policy, options))
 
-/** A policy with what does not depend on the tool. */
+/** A policy with what does not depend on the tool, so that ten thousand rules are looked through once and not per tool. */
 interface Prepared {
   readonly policy: Policy
-  readonly rules: ReadonlyArray<Rule>
+  readonly globs: {
+    readonly [List in "allow" | "deny" | "requireConfirmation" | "requireApproval"]: Glob.Index
+  }
   readonly limits: ArgumentLimits
   readonly domains: ReturnType<typeof Domains.compile> | undefined
+  readonly rulesFor: (tool: ToolFacts) => ReadonlyArray<Rule>
+  /** Digest of all that is the same for every tool. */
+  readonly digest: string
 }
 
-const prepare = (policy: Policy, rules: ReadonlyArray<Rule>): Prepared => ({
-  policy,
-  rules,
-  limits: { ...defaults, ...policy.argumentLimits },
-  domains:
+const prepare = (policy: Policy, rules: ReadonlyArray<Rule>): Prepared => {
+  const limits = { ...defaults, ...policy.argumentLimits }
+  const domains =
     policy.allowedDomains === undefined && (policy.deniedDomains ?? []).length === 0
       ? undefined
       : Domains.compile({ allowed: policy.allowedDomains, denied: policy.deniedDomains })
-})
+  return {
+    policy,
+    globs: {
+      allow: new Glob.Index(policy.allow ?? []),
+      deny: new Glob.Index(policy.deny ?? []),
+      requireConfirmation: new Glob.Index(policy.requireConfirmation ?? []),
+      requireApproval: new Glob.Index(policy.requireApproval ?? [])
+    },
+    limits,
+    domains,
+    rulesFor: selector(rules),
+    digest: digest({
+      limits,
+      allowedDomains: domains === undefined ? undefined : policy.allowedDomains,
+      deniedDomains: domains === undefined ? undefined : policy.deniedDomains,
+      rules: rules.filter(({ tools }) => tools === undefined).map(identity)
+    })
+  }
+}
 
-const compile = (
-  { domains, limits, policy, rules }: Prepared,
-  tool: ToolFacts,
-  toolDigest: string
-): Omit<ToolRules, "shadow"> => {
+const identity = ({ decide, name }: Rule): ReadonlyArray<string> => [name, String(decide)]
+
+/** The rules of a tool, in the order of all of them. */
+const selector = (rules: ReadonlyArray<Rule>): Prepared["rulesFor"] => {
+  const named = rules.flatMap(({ tools = [] }, place) => tools.map((glob) => ({ glob, place })))
+  if (named.length === 0) return () => rules
+  const everywhere = [...rules.keys()].filter((place) => rules[place]!.tools === undefined)
+  const index = new Glob.Index(named.map(({ glob }) => glob))
+  return ({ names }) => {
+    const places = new Set(everywhere)
+    for (const found of index.places(names)) places.add(named[found]!.place)
+    return [...places].sort((a, b) => a - b).map((place) => rules[place]!)
+  }
+}
+
+const compile = (prepared: Prepared, tool: ToolFacts, toolDigest: string): Omit<ToolRules, "shadow"> => {
+  const { domains, limits, policy } = prepared
   const pinned = byPin(policy, tool, toolDigest)
-  const named = Verdict.combine(byName(policy, tool), pinned.verdict)
-  const said = {
+  const named = Verdict.combine(byName(prepared, tool), pinned.verdict)
+  const rules = prepared.rulesFor(tool)
+  return {
     byName: named,
     limits,
     flags: pinned.flags,
     digest: digest({
       byName: named,
-      limits,
-      allowedDomains: domains === undefined ? undefined : policy.allowedDomains,
-      deniedDomains: domains === undefined ? undefined : policy.deniedDomains,
-      rules: rules.map(({ decide, name }) => [name, String(decide)])
-    })
+      common: prepared.digest,
+      rules: rules.filter(({ tools }) => tools !== undefined).map(identity)
+    }),
+    byArguments: byArguments(domains === undefined ? undefined : byDomains(domains, tool), rules, tool)
   }
-  if (domains === undefined && rules.length === 0) return { ...said, byArguments: undefined }
-  const { parametersSchema } = tool.tool
-  const hosts =
-    domains !== undefined && Schema.isSchema(parametersSchema) ? hostPaths(parametersSchema.ast) : []
-  const domainRule: Rule = {
-    name: "allowedDomains",
-    decide: ({ params }) => {
-      const violation = domains?.(params, hosts)
-      return violation === undefined ? Verdict.allow : domainVerdict(violation)
+}
+
+const byArguments = (
+  domains: ((params: unknown) => Verdict.Verdict) | undefined,
+  rules: ReadonlyArray<Rule>,
+  tool: ToolFacts
+): ToolRules["byArguments"] => {
+  if (rules.length === 0) return domains
+  return (params, principal) => {
+    let verdict = domains === undefined ? Verdict.allow : domains(params)
+    for (const rule of rules) {
+      if (verdict._tag === "Deny") break
+      verdict = Verdict.combine(verdict, ask(rule, { tool, principal, params }))
     }
+    return verdict
   }
-  const all = domains === undefined ? rules : [domainRule, ...rules]
-  return {
-    ...said,
-    byArguments: (params, principal) => {
-      let verdict: Verdict.Verdict = Verdict.allow
-      for (const rule of all) {
-        verdict = Verdict.combine(verdict, ask(rule, { tool, principal, params }))
-        if (verdict._tag === "Deny") break
-      }
-      return verdict
+}
+
+const byDomains = (
+  domains: ReturnType<typeof Domains.compile>,
+  { tool: { parametersSchema } }: ToolFacts
+): ((params: unknown) => Verdict.Verdict) => {
+  const hosts = Schema.isSchema(parametersSchema) ? hostPaths(parametersSchema.ast) : []
+  return (params) => {
+    try {
+      const violation = domains(params, hosts)
+      return violation === undefined ? Verdict.allow : domainVerdict(violation)
+    } catch {
+      return undecided("allowedDomains")
     }
   }
 }

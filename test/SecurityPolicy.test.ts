@@ -354,6 +354,44 @@ describe("rules by arguments", () => {
     assert.deepStrictEqual(rulesOf(verdict), [`a ann {"x":1}`])
   })
 
+  it("are asked in their order, and only for the tools that they name", () => {
+    const asked: Array<string> = []
+    const rule = (name: string, tools?: ReadonlyArray<string>): SecurityPolicy.Rule => ({
+      name,
+      ...(tools === undefined ? {} : { tools }),
+      decide: () => {
+        asked.push(name)
+        return Verdict.allow
+      }
+    })
+    const rules = [rule("1", ["pay_*", "PAY"]), rule("2"), rule("3", ["*_card", "pay*"]), rule("4", [])]
+    const askedFor = (tool: string) => {
+      asked.length = 0
+      check({}, {}, named(tool), rules)
+      return asked.join("")
+    }
+    assert.strictEqual(askedFor("pay_card"), "123")
+    assert.strictEqual(askedFor("pay"), "123")
+    assert.strictEqual(askedFor("lost_card"), "23")
+    assert.strictEqual(askedFor("read"), "2")
+    assert.isUndefined(rulesFor({}, named("read"), [rule("1", ["pay"])]).byArguments)
+  })
+
+  it("are in the digest of the tools that they name", () => {
+    const digestOf = (tool: string, rules: ReadonlyArray<SecurityPolicy.Rule>) =>
+      rulesFor({}, named(tool), rules).digest
+    const decide = () => Verdict.allow
+    const rule: SecurityPolicy.Rule = { name: "1", tools: ["pay"], decide }
+    assert.strictEqual(digestOf("read", [rule]), digestOf("read", []))
+    assert.notStrictEqual(digestOf("pay", [rule]), digestOf("pay", []))
+    assert.notStrictEqual(digestOf("pay", [rule]), digestOf("pay", [{ ...rule, name: "2" }]))
+    assert.notStrictEqual(
+      digestOf("pay", [rule]),
+      digestOf("pay", [{ ...rule, decide: () => Verdict.confirm("1", "") }])
+    )
+    assert.notStrictEqual(digestOf("pay", [{ name: "1", decide }]), digestOf("pay", [{ name: "2", decide }]))
+  })
+
   it("ask no further rule after a denial", () => {
     let asked = 0
     const counting: SecurityPolicy.Rule = {

@@ -583,6 +583,79 @@ describe("ordinary strings", () => {
   })
 })
 
+describe("the first look", () => {
+  it("lets nothing pass that the walk would refuse", () => {
+    const piece = fc.constantFrom(
+      ..."a b9 - . : / \\ % 2e // : localhost LOCALHOST evil.com 。 ．com ｡ \t \n [ ] @ ? 1 127 ::1 www. http:".split(
+        " "
+      ),
+      " ",
+      "\t"
+    )
+    const text = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(""))
+    const long = fc.tuple(text, fc.nat(300)).map(([text, length]) => text + "x".repeat(length))
+    const leaf = fc.oneof(
+      text,
+      long,
+      fc.integer(),
+      fc.constant(null),
+      fc.webUrl().map((url) => new URL(url))
+    )
+    const { tree } = fc.letrec((tie) => ({
+      tree: fc.oneof(
+        { depthSize: "small" },
+        leaf,
+        fc.array(tie("tree"), { maxLength: 3 }),
+        fc.dictionary(text, tie("tree"), { maxKeys: 3 })
+      )
+    }))
+    const check = Domains.compile(good)
+    fc.assert(
+      // A host field that no argument has leaves everything to the walk.
+      fc.property(tree, (params) =>
+        assert.deepStrictEqual(check(params, []), check(params, [["nowhere", "to", "be"]]))
+      ),
+      { numRuns: 5000 }
+    )
+  })
+
+  it("sees the shortest hosts", () => {
+    for (const host of [
+      "a.io",
+      "a。io",
+      "a．io",
+      "a｡io",
+      "\\\\a\\b",
+      "//a.b",
+      "w:1",
+      "::1",
+      "[::1]",
+      "1%2e2.3.4"
+    ]) {
+      assert.strictEqual(refused(host), refused({ a: [host] }, good, [["nowhere"]]), host)
+    }
+  })
+
+  it("leaves to the walk what it cannot see through", () => {
+    const deep = (levels: number): unknown => (levels === 0 ? "https://evil.com" : [deep(levels - 1)])
+    assert.strictEqual(refused(deep(40)), "evil.com")
+    assert.strictEqual(
+      refused({
+        get a() {
+          throw new Error("no")
+        },
+        b: "https://evil.com"
+      }),
+      "evil.com"
+    )
+    const circle: Record<string, unknown> = { a: "EUR" }
+    circle["b"] = [circle]
+    assert.isUndefined(refused(circle))
+    circle["c"] = "https://evil.com"
+    assert.strictEqual(refused(circle), "evil.com")
+  })
+})
+
 describe("the walk", () => {
   class Link {
     readonly url: string

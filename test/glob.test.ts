@@ -52,6 +52,24 @@ describe("globs", () => {
     assert.isTrue(Glob.matches("*", ""))
   })
 
+  it("are found in an index of many as if each had been tried", () => {
+    const text = (...characters: ReadonlyArray<string>) =>
+      fc.string({ unit: fc.constantFrom(...characters), maxLength: 5 })
+    fc.assert(
+      fc.property(
+        fc.array(text("a", "b", "A", "*", "?"), { maxLength: 30 }),
+        fc.array(text("a", "b", "B"), { maxLength: 3 }),
+        (globs, names) => {
+          const places = [...globs.keys()].filter((place) => Glob.matchesAny(globs[place]!, names))
+          const index = new Glob.Index(globs)
+          assert.deepStrictEqual(index.places(names), places)
+          assert.strictEqual(index.find(names), Glob.find(globs, names))
+        }
+      ),
+      { numRuns: 2000 }
+    )
+  })
+
   it("do not backtrack over hostile patterns and names", () => {
     const before = process.cpuUsage()
     assert.isFalse(Glob.matches(`${"*a".repeat(1000)}b`, "a".repeat(10_000)))

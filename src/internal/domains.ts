@@ -44,8 +44,9 @@ export const compile = (options: {
     return host !== undefined && (host === Hosts.unreadable || isRefused(host)) ? host : undefined
   }
 
-  return (params, hostPaths) =>
-    walk(params, (text, path, isKey) => {
+  return (params, hostPaths) => {
+    if (hostPaths.length === 0 && !mayNameHost(params)) return undefined
+    return walk(params, (text, path, isKey) => {
       const isHost = hostPaths.length > 0 && !isKey && hostPaths.some((hostPath) => isAt(hostPath, path))
       const host = inspect(text, isKey ? "key" : isHost ? "host" : "value")
       if (host === undefined) return undefined
@@ -55,7 +56,62 @@ export const compile = (options: {
         host: ArgumentPath.shorten(host, 100)
       }
     })
+  }
 }
+
+// --- The first look --------------------------------------------------------
+
+/**
+ * Whether arguments need the walk: `false` only where nothing in it could be a host. Most arguments have none, and
+ * a look without paths, frames and descriptors costs a tenth. What is no plain data is left to the walk.
+ */
+const mayNameHost = (params: unknown): boolean => {
+  try {
+    return mayName(params, 16)
+  } catch {
+    // A getter, or a proxy.
+    return true
+  }
+}
+
+const mayName = (value: unknown, levels: number): boolean => {
+  if (typeof value === "string") return mayHoldHost(value)
+  if (typeof value !== "object" || value === null) return false
+  // Deep enough to be a circle.
+  if (levels === 0) return true
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) if (mayName(value[i], levels - 1)) return true
+    return false
+  }
+  if (!isPlain(value)) return true
+  for (const key in value) {
+    if (mayHoldHost(key) || mayName((value as Record<string, unknown>)[key], levels - 1)) return true
+  }
+  return false
+}
+
+const mayHoldHost = (text: string): boolean => {
+  if (text.length > Hosts.longestBare) return mayHoldUrl.test(text)
+  // From here on `localhost` fits in.
+  if (text.length >= 9) return mayHoldAny.test(text)
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case 0x25: // %
+      case 0x2e: // .
+      case 0x2f: // /
+      case 0x3a: // :
+      case 0x5c: // \
+      case 0x3002: // 。
+      case 0xff0e: // ．
+      case 0xff61: // ｡
+        return true
+    }
+  }
+  return false
+}
+
+/** What `mayHoldUrl` or the first look of `Hosts.bareHost` lets through. */
+const mayHoldAny = /[:%.。．｡]|[/\\][\t\n\r]*[/\\]|localhost/i
 
 /** Most strings hold no URL, and need no closer look. */
 const mayHoldUrl = /[:%]|[/\\][\t\n\r]*[/\\]/
