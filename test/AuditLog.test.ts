@@ -45,6 +45,12 @@ const writerBackend: Backend = Effect.sync(() => {
 suite("memory", memoryBackend)
 suite("a store and its writer", writerBackend)
 
+/** When, what, and what came of it. */
+const told = ({ action, callId, personal, time }: AuditLog.AuditRecord): string => {
+  const result = personal === "forgotten" || personal.result === undefined ? "" : ` ${personal.result}`
+  return `${time} ${action ?? callId}${result}`
+}
+
 const unavailable = { _tag: "Unavailable", concern: "audit" } as const
 const because = { by: "olga", why: "the tests" }
 
@@ -416,6 +422,57 @@ describe("the log in memory", () => {
       const lines = yield* Stream.runCollect(log.lines())
       assert.strictEqual(lines.length, 11)
       assert.deepInclude(AuditLog.verifyLines(lines, keyring), { ok: true })
+    })
+  )
+
+  it.effect("answers as a list of the newest would, whoever reads in between", () =>
+    Effect.promise(() =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 1, max: 6 }),
+          fc.array(fc.constantFrom("call", "refusal", "event", "read"), { maxLength: 40 }),
+          (maxRecords, steps) =>
+            Effect.gen(function* () {
+              const log = yield* memory({ maxRecords })
+              const all: Array<string> = []
+              for (const [n, step] of steps.entries()) {
+                if (step === "call") yield* called(log, n, { callId: `c-${n}` }, { n })
+                if (step === "refusal") yield* refused(log, n, { callId: `c-${n}` })
+                if (step === "event") yield* log.append({ kind: "admin", action: `e-${n}` })
+                if (step === "read") {
+                  const seen = yield* log.query({ order: "oldest" })
+                  assert.deepStrictEqual(seen.map(told), all.slice(-maxRecords))
+                } else {
+                  const result = step === "call" ? ` {"n":${n}}` : ""
+                  all.push(`${n} ${step === "event" ? "e" : "c"}-${n}${result}`)
+                }
+                yield* TestClock.adjust(1)
+              }
+              const seen = yield* log.query({ order: "oldest" })
+              assert.deepStrictEqual(seen.map(told), all.slice(-maxRecords))
+              assert.deepInclude(yield* log.verify(), { ok: true })
+            }).pipe(Effect.scoped, Effect.provide(TestClock.layer()), Effect.runPromise)
+        ),
+        { numRuns: 100 }
+      )
+    )
+  )
+
+  it.effect("tells of calls that run, each as it began", () =>
+    Effect.gen(function* () {
+      const log = yield* memory({ maxRecords: 3 })
+      const records = ["a", "b", "c", "d", "e"].map((callId) => running({ callId }))
+      for (const [n, record] of records.entries()) yield* log.intent(record, n)
+      yield* log.outcome(end(records[3]!, "success"), { ok: true }, 5)
+      // The oldest made room.
+      assert.deepStrictEqual(
+        (yield* log.query({ order: "oldest" })).map(({ callId, phase, time }) => [callId, phase, time]),
+        [
+          ["c", "intent", 2],
+          ["e", "intent", 4],
+          ["d", "outcome", 5]
+        ]
+      )
     })
   )
 

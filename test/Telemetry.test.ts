@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import * as TestClock from "effect/testing/TestClock"
+import * as fc from "fast-check"
 import * as CallRecord from "../src/CallRecord.ts"
 import * as Telemetry from "../src/Telemetry.ts"
 import { type ReasonTag, type Status, table } from "../src/ToolError.ts"
@@ -339,6 +340,79 @@ describe("Telemetry metrics", () => {
       }).pipe(Effect.provide(Telemetry.layer))
       assert.deepInclude(yield* series, { "interlock.tool.in_flight add": { value: 0 } })
     }).pipe(Effect.provide(CallRecord.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+})
+
+describe("Telemetry metrics in one registry", () => {
+  const twice = Effect.gen(function* () {
+    const { sink } = yield* CallRecord.CallRecorder
+    call(sink, "success", { took: 20 })
+    start(sink)
+    return yield* series
+  })
+  const layered = twice.pipe(Effect.provide(layer, { local: true }))
+
+  it.effect("are added up over layers that come after one another, and over those that live at once", () =>
+    Effect.gen(function* () {
+      yield* layered
+      assert.deepInclude(yield* layered, {
+        "interlock.tool.calls add success": { count: 2, incremental: true },
+        "interlock.tool.attempts add": { count: 2, incremental: true },
+        "interlock.tool.in_flight add": { value: 1 }
+      })
+      const nested = yield* Effect.andThen(twice, layered).pipe(Effect.provide(layer, { local: true }))
+      assert.deepInclude(nested, {
+        "interlock.tool.calls add success": { count: 4, incremental: true },
+        "interlock.tool.in_flight add": { value: 2 }
+      })
+      const states = yield* series
+      assert.deepInclude(states, { "interlock.tool.in_flight add": { value: 0 } })
+      assert.strictEqual((states["gen_ai.execute_tool.duration add"] as Metric.HistogramState).count, 4)
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+
+  it.effect("are kept apart by the labels of the layer's context, in whatever order these are given", () =>
+    Effect.gen(function* () {
+      const labelled = (labels: Readonly<Record<string, string>>) =>
+        Effect.provideService(layered, Metric.CurrentMetricAttributes, labels)
+      yield* layered
+      yield* labelled({ zone: "a", deployment: "blue" })
+      yield* labelled({ deployment: "blue", zone: "a" })
+      const counts = (yield* Metric.snapshot).flatMap(({ id, attributes, state }) =>
+        id === "interlock.tool.calls" ? [[attributes, (state as Metric.CounterState<number>).count]] : []
+      )
+      const own = { tool: "add", status: "success" }
+      assert.deepStrictEqual(counts, [
+        [own, 1],
+        [{ ...own, deployment: "blue", zone: "a" }, 2]
+      ])
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
+  )
+
+  it.effect("say of durations what Effect's own histogram says", () =>
+    Effect.promise(() =>
+      fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.oneof(fc.nat(100), fc.nat(200_000), fc.constantFrom(10, 20, 40, 81_920))),
+          (durations) =>
+            Effect.runPromise(
+              Effect.gen(function* () {
+                const { sink } = yield* CallRecord.CallRecorder
+                const own = Metric.histogram("own", {
+                  boundaries: Array.from({ length: 14 }, (_, power) => 0.01 * 2 ** power)
+                })
+                for (const took of durations) {
+                  call(sink, "success", { took })
+                  yield* Metric.update(own, took / 1000)
+                }
+                const states = yield* series
+                assert.deepStrictEqual(states["gen_ai.execute_tool.duration add"], states.own)
+              }).pipe(Effect.provide(layer), Effect.provideService(Metric.MetricRegistry, new Map()))
+            )
+        ),
+        { numRuns: 100 }
+      )
+    )
   )
 })
 
