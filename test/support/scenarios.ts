@@ -1,0 +1,434 @@
+/**
+ * Random scenarios of governed calls: tools, policies, limits, failures and
+ * interruptions, as plain data that fast-check can shrink.
+ */
+import * as Tool from "effect/ai/Tool"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import {
+  ToolAnnotations as Annotate,
+  CircuitBreaker,
+  Principal,
+  type SecurityPolicy,
+  Verdict
+} from "effect-interlock"
+import * as fc from "fast-check"
+import type * as Plain from "./plain.ts"
+
+// --- What a scenario is ------------------------------------------------------
+
+/** How a handler is written. */
+export type Way = "plain" | "async" | "effect"
+
+/** What one attempt does. Delays in milliseconds; in an Effect or a promise they follow the virtual clock. */
+export type Step = {
+  readonly way: Way
+  readonly after: number
+  /** Tells what it has cost, before it does anything else; only an Effect can. */
+  readonly spends?: number | undefined
+  /** How it takes an interruption: `slowly`, after a finalizer of 7 ms; `never`, going on to its own end. */
+  readonly stops: "at once" | "slowly" | "never"
+  readonly does:
+    | "succeeds"
+    | "misfits"
+    | "fails"
+    | "throws"
+    | "throws http"
+    | "loses"
+    | "dies"
+    | "hangs"
+    | "interrupts itself"
+  readonly retryAfter?: number | undefined
+}
+
+export interface Call {
+  /** Milliseconds from the start of the call before it. */
+  readonly gap: number
+  readonly tool: number
+  readonly principal: number
+  readonly door: "run" | "execute"
+  readonly params: unknown
+  readonly steps: ReadonlyArray<Step>
+  readonly timeout?: number | undefined
+  readonly retries?: number | undefined
+  /** Milliseconds from its arrival. */
+  readonly within?: number | undefined
+  readonly requireConfirmation?: boolean | undefined
+  /** When its caller is interrupted, in milliseconds from its arrival. */
+  readonly interruptedAfter?: number | undefined
+}
+
+export interface ToolSpec {
+  readonly name: string
+  readonly capabilities?: ReadonlyArray<string> | undefined
+  readonly timeout?: number | undefined
+  readonly retries?: number | undefined
+  readonly circuit?: string | false | undefined
+  readonly cost?: number | undefined
+  readonly fallback?: "fits" | "misfits" | undefined
+  readonly readonly?: boolean | undefined
+  readonly idempotent?: boolean | undefined
+  readonly confirmation?: "confirm" | "approve" | undefined
+  readonly bulkhead?: { readonly maxConcurrent: number; readonly maxQueue: number } | undefined
+}
+
+/** Under what calls are made. */
+export interface Setting {
+  /** What `Random` draws, every time. */
+  readonly chance: number
+  readonly options: Plain.Options
+  readonly ruled: boolean
+  readonly tools: ReadonlyArray<ToolSpec>
+}
+
+/** Calls that come one after another, and may run at once. */
+export type Scenario = ReadonlyArray<Call>
+
+/** Scenarios in one setting, long after one another: making a setting costs more than a call. */
+export interface Series {
+  readonly setting: Setting
+  readonly scenarios: ReadonlyArray<Scenario>
+}
+
+// --- Tools and people --------------------------------------------------------
+
+export class Busy extends Schema.TaggedError<Busy>()("Busy", {
+  retryAfterMs: Schema.optionalKey(Schema.Finite)
+}) {}
+
+const Parameters = Schema.Struct({ n: Schema.NumberFromString, note: Schema.optionalKey(Schema.String) })
+const Success = Schema.Struct({ n: Schema.Number, at: Schema.DateFromString })
+
+export const fits = (n: number) => ({ n, at: new Date(n) })
+export const misfits = { n: "none" }
+
+export const toolOf = (spec: ToolSpec): Tool.Any => {
+  let tool: Tool.Tool<string, never> = Tool.make(spec.name, {
+    parameters: Parameters,
+    success: Success,
+    failure: Busy
+  }) as never
+  const annotate = (key: never, value: unknown) => {
+    if (value !== undefined) tool = tool.annotate(key, value as never) as never
+  }
+  annotate(Annotate.Capabilities as never, spec.capabilities)
+  annotate(Annotate.Timeout as never, spec.timeout)
+  annotate(Annotate.Retries as never, spec.retries)
+  annotate(Annotate.Circuit as never, spec.circuit)
+  annotate(Annotate.Cost as never, spec.cost)
+  annotate(Annotate.Confirmation as never, spec.confirmation)
+  annotate(Annotate.Bulkhead as never, spec.bulkhead)
+  annotate(Tool.Readonly as never, spec.readonly)
+  annotate(Tool.Idempotent as never, spec.idempotent)
+  annotate(
+    Annotate.Fallback as never,
+    spec.fallback === undefined ? undefined : { value: spec.fallback === "fits" ? fits(0) : misfits }
+  )
+  return tool
+}
+
+export const principals: ReadonlyArray<Principal.Principal> = [
+  Principal.make({ id: "ada", capabilities: ["read_data", "delete_data"] }),
+  Principal.make({ id: "bob", roles: ["write"] }),
+  Principal.anonymous
+]
+
+/** Rules of the application: on raw arguments `n` is a text, on decoded ones a number. */
+export const rules: ReadonlyArray<SecurityPolicy.Rule> = [
+  {
+    name: "odd numbers",
+    decide: ({ params }) => {
+      const n = (params as { n?: unknown }).n
+      if (n === "13") return Verdict.deny("odd numbers", "")
+      if (n === 17) return Verdict.deny("odd numbers", "")
+      if (n === 19) throw new Error("undecided")
+      return n === 23 ? Verdict.confirm("odd numbers", "") : Verdict.allow
+    }
+  }
+]
+
+// --- Generators ----------------------------------------------------------------
+
+/** Absent `absent` times as often as not. */
+const maybe = <A>(arbitrary: fc.Arbitrary<A>, absent = 1): fc.Arbitrary<A | undefined> =>
+  fc.oneof({ weight: absent, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary })
+
+/** Any time as likely as any other, so that few things happen at once. */
+const time = (max: number) => fc.noBias(fc.integer({ min: 1, max }))
+
+const step: fc.Arbitrary<Step> = fc.record({
+  way: fc.constantFrom<Way>("plain", "async", "effect", "effect"),
+  after: fc.oneof(fc.constant(0), time(900)),
+  spends: maybe(fc.integer({ min: 0, max: 60 })),
+  stops: fc.constantFrom("at once", "at once", "at once", "slowly", "never"),
+  does: fc.constantFrom(
+    "succeeds",
+    "succeeds",
+    "succeeds",
+    "misfits",
+    "fails",
+    "throws",
+    "throws",
+    "throws http",
+    "loses",
+    "dies",
+    "hangs",
+    "interrupts itself"
+  ),
+  retryAfter: maybe(fc.oneof(fc.constant(0), time(700)))
+})
+
+const params: fc.Arbitrary<unknown> = fc.oneof(
+  { weight: 12, arbitrary: fc.constantFrom("1", "2", "3", "13", "17", "19", "23").map((n) => ({ n })) },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom<unknown>(
+      { n: 1 },
+      {},
+      { n: "1", more: 1 },
+      { n: "1", note: "x".repeat(300) },
+      { n: "1", note: "\u00e4".repeat(40) },
+      { n: "1", more: [[[[[1]]]]] },
+      { n: "1", more: [1, 2, 3, 4, 5, 6, 7, 8, 9] },
+      undefined,
+      [],
+      "1"
+    )
+  }
+)
+
+const call: fc.Arbitrary<Call> = fc.record({
+  gap: fc.oneof(fc.constant(0), time(600), time(4000)),
+  tool: fc.nat(2),
+  principal: fc.constantFrom(0, 0, 0, 1, 1, 2),
+  door: fc.constantFrom("run" as const, "execute" as const),
+  params,
+  steps: fc.array(step, { minLength: 1, maxLength: 4 }),
+  timeout: maybe(time(800), 4),
+  retries: maybe(fc.nat(4), 4),
+  within: maybe(time(3000), 3),
+  requireConfirmation: maybe(fc.boolean(), 9),
+  interruptedAfter: maybe(time(1500), 4)
+})
+
+const names = ["read_file", "delete_record", "srv__pay"]
+
+const toolSpecs: fc.Arbitrary<ReadonlyArray<ToolSpec>> = fc
+  .array(
+    fc.record({
+      capabilities: maybe(
+        fc.subarray(["read_data", "delete_data", "network_access", "financial"], { maxLength: 1 }),
+        3
+      ),
+      timeout: maybe(time(1200), 3),
+      retries: maybe(fc.nat(3), 2),
+      circuit: maybe(fc.constantFrom<string | false>("shared", "shared", false)),
+      cost: maybe(fc.integer({ min: 0, max: 50 })),
+      fallback: maybe(fc.constantFrom("fits" as const, "fits" as const, "misfits" as const), 3),
+      readonly: maybe(fc.boolean(), 2),
+      idempotent: maybe(fc.boolean(), 2),
+      confirmation: maybe(fc.constantFrom("confirm" as const, "approve" as const), 9),
+      bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 2 }), maxQueue: fc.nat(2) }), 2)
+    }),
+    { minLength: 3, maxLength: 3 }
+  )
+  .map((specs) => specs.map((spec, index) => ({ name: names[index] as string, ...spec })))
+
+const globs = (weight: number) =>
+  maybe(fc.constantFrom(["delete_*"], ["PAY"], ["*"], ["read_?ile", "nothing"], ["srv__*"]), weight)
+
+const options: fc.Arbitrary<Plain.Options> = fc
+  .record({
+    permissions: maybe(fc.record({ undeclared: fc.constantFrom("allow" as const, "deny" as const) }), 3),
+    policy: fc.record({
+      default: maybe(fc.constantFrom("allow" as const, "deny" as const), 5),
+      allow: globs(5),
+      deny: globs(9),
+      requireConfirmation: globs(7),
+      requireApproval: globs(9),
+      argumentLimits: maybe(
+        fc.constantFrom<object>({ stringLength: 100 }, { bytes: 60 }, { depth: 3 }, { items: 5 }),
+        3
+      )
+    }),
+    rateLimits: maybe(
+      fc.array(
+        fc.record({
+          limit: fc.integer({ min: 1, max: 4 }),
+          window: time(5000),
+          by: maybe(fc.constantFrom("all" as const, "tool" as const, "principal" as const)),
+          per: maybe(fc.constantFrom("call" as const, "attempt" as const)),
+          tools: globs(3)
+        }),
+        { minLength: 1, maxLength: 2 }
+      ),
+      1
+    ),
+    bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 3 }), maxQueue: fc.nat(2) }), 2),
+    breaker: fc.record({
+      failures: fc.integer({ min: 1, max: 4 }),
+      openFor: time(3000),
+      growth: fc.constantFrom(1, 1, 2),
+      probes: fc.integer({ min: 1, max: 2 }),
+      successThreshold: fc.integer({ min: 1, max: 2 })
+    }),
+    budget: maybe(
+      fc.array(
+        fc.record({
+          max: fc.integer({ min: 0, max: 150 }),
+          per: maybe(fc.constantFrom("principal" as const, "call" as const)),
+          window: maybe(time(5000)),
+          tools: globs(3)
+        }),
+        { minLength: 1, maxLength: 2 }
+      )
+    ),
+    backoff: fc.record({ base: time(300), jitter: fc.constantFrom("full" as const, "none" as const) }),
+    defaults: fc.record({
+      timeout: maybe(time(1500), 2),
+      deadline: maybe(time(5000), 2),
+      retries: maybe(fc.nat(3), 2)
+    })
+  })
+  .map(
+    ({
+      breaker: { failures, ...breaker },
+      budget,
+      defaults: { retries, ...defaults },
+      rateLimits,
+      ...rest
+    }) =>
+      // What is absent must be absent: a policy is decoded, and knows no `undefined`.
+      present({
+        ...rest,
+        policy: present(rest.policy),
+        breaker: { ...breaker, trip: CircuitBreaker.consecutive(failures) },
+        budget: budget?.map((limit, index) => ({ name: `budget ${index}`, ...present(limit) })),
+        rateLimits: rateLimits?.map((limit, index) => ({ name: `limit ${index}`, ...present(limit) })),
+        defaults: { ...present(defaults), ...(retries === undefined ? {} : { retry: { retries } }) }
+      }) as Plain.Options
+  )
+
+const present = <A extends object>(given: A): A =>
+  Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as A
+
+export const series: fc.Arbitrary<Series> = fc.record({
+  setting: fc.record({
+    chance: fc.constantFrom(0, 0.37, 0.999),
+    options,
+    ruled: fc.constantFrom(false, false, true),
+    tools: toolSpecs
+  }),
+  scenarios: fc.array(fc.array(call, { minLength: 1, maxLength: 6, size: "max" }), {
+    minLength: 1,
+    maxLength: 16,
+    size: "max"
+  })
+})
+
+// --- Handlers that follow their steps --------------------------------------------
+
+/** What a handler did, and when. */
+export interface Logged {
+  readonly call: string
+  readonly attempt: number
+  readonly what: "began" | "succeeded" | "failed" | "interrupted"
+  readonly at: number
+}
+
+/** The world a handler lives in: the virtual clock, and where it writes down what happened. */
+export interface World {
+  readonly now: () => number
+  /** A promise of the virtual clock; rejects when the signal aborts. */
+  readonly sleep: (millis: number, signal: AbortSignal | undefined) => Promise<void>
+  readonly log: (entry: Logged) => void
+  readonly spend: (amount: number) => Effect.Effect<void>
+  /** What the nth attempt of a call does. */
+  readonly stepOf: (call: string, attempt: number) => Step
+}
+
+export const handlerOf = (world: World): Plain.Handler => {
+  const attempts = new Map<string, number>()
+  return (params: { readonly n: number }, { signal, toolCallId: call }) => {
+    const attempt = (attempts.get(call) ?? 0) + 1
+    attempts.set(call, attempt)
+    const log = (what: Logged["what"]) => world.log({ call, attempt, what, at: world.now() })
+    const step = world.stepOf(call, attempt)
+    log("began")
+    if (step.way === "plain") return answerOf(step, params.n)
+    if (step.way === "async") return promised(step, params.n, world, signal, log)
+    return effected(step, params.n, world, log)
+  }
+}
+
+/** What the step answers or throws, at once. */
+const answerOf = (step: Step, n: number): unknown => {
+  switch (step.does) {
+    case "misfits":
+      return misfits
+    case "fails":
+      throw new Busy(step.retryAfter === undefined ? {} : { retryAfterMs: step.retryAfter })
+    case "throws":
+      throw new Error("no")
+    case "throws http":
+      throw Object.assign(new Error("no"), {
+        status: step.retryAfter === undefined ? 404 : 429,
+        ...(step.retryAfter === undefined ? {} : { retryAfterMs: step.retryAfter })
+      })
+    case "loses":
+      throw Object.assign(new Error("no"), { code: "ECONNRESET" })
+    default:
+      return fits(n)
+  }
+}
+
+const promised = async (
+  step: Step,
+  n: number,
+  world: World,
+  signal: AbortSignal,
+  log: (what: Logged["what"]) => void
+): Promise<unknown> => {
+  try {
+    const heeds = step.stops === "never" ? undefined : signal
+    if (step.does === "hangs") await world.sleep(step.stops === "never" ? 5000 : 1_000_000, heeds)
+    else if (step.after > 0) await world.sleep(step.after, heeds)
+    const answer = answerOf(step, n)
+    log("succeeded")
+    return answer
+  } catch (error) {
+    log(signal.aborted ? "interrupted" : "failed")
+    throw error
+  }
+}
+
+const effected = (
+  step: Step,
+  n: number,
+  world: World,
+  log: (what: Logged["what"]) => void
+): Effect.Effect<unknown, unknown> => {
+  const end = Effect.suspend((): Effect.Effect<unknown, unknown> => {
+    if (step.does === "dies") return Effect.die(new Error("bug"))
+    if (step.does === "interrupts itself") return Effect.interrupt
+    return Effect.try({ try: () => answerOf(step, n), catch: (error) => error })
+  })
+  const waited =
+    step.does === "hangs" ? Effect.never : step.after > 0 ? Effect.sleep(step.after) : Effect.void
+  const spent = step.spends === undefined ? Effect.void : world.spend(step.spends)
+  const body = Effect.andThen(spent, Effect.andThen(waited, end)).pipe(
+    Effect.onExit((exit) =>
+      Effect.sync(() =>
+        log(
+          exit._tag === "Success"
+            ? "succeeded"
+            : exit.cause.reasons.some((r) => r._tag === "Interrupt")
+              ? "interrupted"
+              : "failed"
+        )
+      )
+    )
+  )
+  if (step.stops === "never" && step.does !== "hangs") return Effect.uninterruptible(body)
+  return step.stops === "slowly" ? Effect.onInterrupt(body, () => Effect.sleep(7)) : body
+}
