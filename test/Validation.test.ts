@@ -847,3 +847,41 @@ describe("hostile arguments", () => {
     )
   })
 })
+
+describe("a transformation that is an effect", () => {
+  it("runs once, also for what does not fit, and is told whether unknown keys are problems", () => {
+    const seen: Array<unknown> = []
+    const Looked = Schema.String.pipe(
+      Schema.decodeTo(Schema.String, {
+        decode: SchemaGetter.transformEffect((text: string, options) => {
+          seen.push(options.onExcessProperty)
+          return text === "a" ? Effect.succeed(text) : Effect.fail(new SchemaIssue.InvalidValue())
+        }),
+        encode: SchemaGetter.passthrough<string>()
+      })
+    )
+    const codec = struct({ x: Looked })
+    assert.deepStrictEqual(exitOf(codec.decode({ x: "a" })), Exit.succeed({ x: "a" }))
+    assert.deepStrictEqual(messages(codec, { x: "b" }), ['"x" cannot be read as a string'])
+    assert.deepStrictEqual(seen, ["error", "error"])
+  })
+})
+
+describe("decoded parameters", () => {
+  const shares = (parameters: Schema.Constraint) => Validation.compile(toolOf(parameters)).sharesInput
+
+  it("are copies where every level of the schema is known", () => {
+    assert.isFalse(shares(Schema.Struct({ a: Schema.Array(Schema.Struct({ b: Schema.String })) })))
+    assert.isFalse(shares(Schema.Struct({ at: Schema.DateFromString, point: Point })))
+    assert.isFalse(shares(Schema.Record(Schema.String, Schema.NullOr(Schema.Finite))))
+    assert.isFalse(Validation.compile(Tool.make("t")).sharesInput)
+  })
+
+  it("may be parts of the arguments where anything is taken", () => {
+    for (const part of [Schema.Unknown, Schema.Any, Schema.ObjectKeyword, Schema.Struct({}), Schema.Date]) {
+      assert.isTrue(shares(Schema.Struct({ a: Schema.Array(part) })))
+    }
+    const parameters = { type: "object" } as const
+    assert.isTrue(Validation.compile(Tool.dynamic("t", { parameters })).sharesInput)
+  })
+})

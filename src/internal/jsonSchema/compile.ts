@@ -66,16 +66,18 @@ export const compile = (raw: unknown, options: Options = {}): Compiled => {
 
   const decode = (given: unknown): Exit.Exit<unknown, ReadonlyArray<Issue>> => {
     let params = given
-    // Nearly every call fits, and then there is nothing to collect.
-    let issues: Issues | undefined
     if (objectsOnly && !isRecord(params)) {
       return Exit.fail(new Issues(subject).type([], "an object", kindOf(params)).toArray())
     }
-    if (inspects) inspect((issues = new Issues(subject)), facts, params)
+    // Nearly every call fits, and then there is nothing to collect.
+    let issues = inspects ? inspect(new Issues(subject), facts, params) : undefined
     if (issues === undefined || issues.size === 0) {
       try {
         const tell = check(params)
-        if (tell !== undefined) tell((issues ??= new Issues(subject)))
+        if (tell !== undefined) {
+          issues ??= new Issues(subject)
+          tell(issues)
+        }
       } catch {
         // Hostile keys and depths can make a validator throw; what was not checked is not let in.
         issues ??= new Issues(subject)
@@ -151,7 +153,7 @@ const fallback = (schema: Json, draft: SchemaDraft, facts: Facts): Check => {
 }
 
 /** Depth, numbers that JSON does not have, and strings too long for the schema's patterns. */
-const inspect = (issues: Issues, facts: Facts, params: unknown): void => {
+const inspect = (issues: Issues, facts: Facts, params: unknown): Issues => {
   const walk = (value: unknown, path: Path, name: string): void => {
     switch (typeof value) {
       case "string":
@@ -193,4 +195,5 @@ const inspect = (issues: Issues, facts: Facts, params: unknown): void => {
     }
   }
   walk(params, [], "")
+  return issues
 }
