@@ -1,136 +1,81 @@
-/**
- * What governing one call costs: CPU time and allocation, beside the bare
- * handler, Effect's own ungoverned `Toolkit.handle`, and the same governance
- * composed of Effect's combinators.
- */
-import * as Context from "effect/Context"
+/** What one governed call costs: through each door, beside the bare handler, and beside whoever else does the same. */
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Stream from "effect/Stream"
-import { Batch, CircuitBreaker, Health, Interlock, ToolExecutor } from "effect-interlock"
-import * as Naive from "./naive.ts"
-import { costs, inOneFiber, type Subject, table, verify } from "./support.ts"
-import { convert, executor, handlers, kit, params, services, usual } from "./tools.ts"
+import { answersAtOnce, convert, params } from "./convert.ts"
+import { awaited, doors } from "./doors.ts"
+import { type Measured, measure } from "./measure.ts"
+import { peerSubjects } from "./peers.ts"
+import { type Outcome, outcome, type Ratio, type Table } from "./report.ts"
+import type { Subject } from "./support.ts"
+import { costColumns, costRow, ratioOf } from "./table.ts"
+import type { Handler } from "./tools.ts"
 
-const count = 20_000
-const rounds = 9
+type Results = ReadonlyMap<string, Measured>
 
-const subjects = Effect.gen(function* () {
-  const context = yield* Layer.build(services(usual))
-  const plain = yield* Layer.build(Layer.merge(handlers, Interlock.layer()))
-  const tools = yield* Effect.provide(executor, context)
-  const ungoverned = yield* Effect.provide(kit, context)
-  const withDefaults = yield* Effect.provide(ToolExecutor.make(kit), plain)
-  yield* Context.get(context, CircuitBreaker.CircuitBreaker).forceOpen("broken", "benchmark")
-  const naive = yield* Naive.make((given) => Effect.succeed(convert(given)))
-  const naiveLater = yield* Naive.make((given) => Effect.promise(async () => convert(given)))
-  const naiveOpen = yield* Naive.make((given) => Effect.succeed(convert(given)))
-  yield* naiveOpen.open
-
-  const one = (name: string, effect: Effect.Effect<unknown, unknown>): Subject => ({
-    name,
-    times: inOneFiber(effect)
-  })
-  const refused = (name: string, status: string, call: { tool: string; params: unknown }): Subject => ({
-    name,
-    times: inOneFiber(
-      Effect.map(tools.execute(call), (result) =>
-        verify(result.status === status, `${name}: ${result.status}`)
-      )
-    )
-  })
-  const call = { tool: "convert", params }
-  const later = { tool: "convert_later", params }
-  const batch = (name: string, each: { tool: string; params: unknown }): Subject => ({
-    name,
-    times: async (times) => {
-      const calls = Array.from({ length: times }, () => each)
-      const { counts } = await Effect.runPromise(Batch.parallel(tools, calls, { concurrency: 64 }))
-      verify(counts.success === times, name)
-    }
-  })
-  const stream = (name: string, each: { tool: string; params: unknown }): Subject => ({
-    name,
-    times: async (times) => {
-      let seen = 0
-      const calls = Stream.fromIterable(
-        Array.from({ length: times }, () => each),
-        { chunkSize: 64 }
-      )
-      await Effect.runPromise(
-        Stream.runForEach(Batch.stream(tools, calls, { concurrency: 64 }), ({ status }) =>
-          Effect.sync(() => {
-            if (status === "success") seen++
-          })
-        )
-      )
-      verify(seen === times, name)
-    }
-  })
-  const list: ReadonlyArray<Subject> = [
-    {
-      name: "bare handler, sync",
-      times: async (times) => {
-        let sum = 0
-        for (let n = 0; n < times; n++) sum += convert(params).amount
-        verify(sum > 0, "the handler")
-      }
-    },
-    {
-      name: "bare handler, async",
-      times: async (times) => {
-        for (let n = 0; n < times; n++) await (async () => convert(params))()
-      }
-    },
-    one(
-      "Toolkit.handle, ungoverned",
-      Effect.flatMap(ungoverned.handle("convert_effect", params), Stream.runCollect)
-    ),
-    one("combinators, sync", naive.call("convert", params)),
-    one("combinators, async", naiveLater.call("convert", params)),
-    one("run, Effect", tools.run("convert_effect", params)),
-    one("run, sync function", tools.run("convert", params)),
-    one("run, async function", tools.run("convert_later", params)),
-    one("run, sync function, default governance", withDefaults.run("convert", params)),
-    one("execute, sync function", tools.execute(call)),
-    one("execute, async function", tools.execute(later)),
-    {
-      name: "execute, one fiber per call",
-      times: async (times) => {
-        for (let n = 0; n < times; n++) await Effect.runPromise(tools.execute(call))
-      }
-    },
-    batch("batch at 64, per call, sync", call),
-    batch("batch at 64, per call, async", later),
-    stream("stream at 64, per call, sync", call),
-    stream("stream at 64, per call, async", later),
-    refused("denied by policy", "policy_denied", { tool: "delete_rates", params }),
-    refused("invalid arguments", "invalid_params", { tool: "convert", params: { ...params, to: "dollars" } }),
-    refused("open circuit", "circuit_open", { tool: "broken", params }),
-    one("combinators, invalid arguments", Effect.exit(naive.call("convert", { ...params, to: "dollars" }))),
-    one("combinators, open circuit", Effect.exit(naiveOpen.call("convert", params)))
-  ]
-  return { context, list, naive }
+const tableOf = (title: string, results: Results): Table => ({
+  title,
+  columns: costColumns,
+  rows: Array.from(results.values(), (one) => costRow(one, results))
 })
 
-export const run = (): Promise<void> =>
+const ratios = (results: Results): ReadonlyArray<Ratio> => {
+  const [run, cockatiel] = [results.get("run"), results.get("cockatiel")]
+  const compared = (
+    work: string,
+    key: string,
+    comparedWith: string,
+    other: string,
+    target: number
+  ): Ratio => ({
+    work,
+    comparedWith,
+    measured: ratioOf(results.get(key), results.get(other)),
+    target
+  })
+  return [
+    compared("one call, run in a fiber", "run", "cockatiel + zod", "cockatiel", 0.35),
+    compared("one call, run in a fiber", "run", "hand-written JavaScript", "handWritten", 5),
+    {
+      work: "one call, run in a fiber, bytes",
+      comparedWith: "cockatiel + zod",
+      measured: run === undefined || cockatiel === undefined ? undefined : run.bytes / cockatiel.bytes,
+      target: 0.4
+    },
+    compared("one call, runPromise", "runPromise", "cockatiel + zod", "cockatiel", 0.4),
+    compared("one call, guarded toolkit", "guard", "Toolkit.handle, ungoverned", "ungoverned", 1.1),
+    compared("one call, executor.toolkit", "toolkit", "Toolkit.handle, ungoverned", "ungoverned", 0.3)
+  ]
+}
+
+const bare = (handler: Handler) => awaited("bare handler", async () => handler(params))
+
+export const run = (): Promise<Outcome> =>
   Effect.gen(function* () {
-    const { context, list, naive } = yield* subjects
-    const pattern = new RegExp(process.env["ONLY"] ?? "")
-    const chosen = list.filter(({ name }) => pattern.test(name))
-    const measured = yield* Effect.promise(() => costs(chosen, { count, rounds }))
-    const { failed } = yield* naive.stats
-    const health = yield* Context.get(context, Health.Health).get("convert")
-    verify(health.counts.success === health.total - health.counts.invalid_params, "calls succeed")
-    verify(chosen.length < list.length || failed > 0, "combinators refuse")
-    console.log(
-      table([
-        [`one call, ${rounds} rounds of ${count}`, "CPU µs", "bytes"],
-        ...measured.map(({ bytes, micros, name }) => [
-          name,
-          micros.toFixed(2),
-          Math.round(bytes).toLocaleString("en-US")
+    const { plain, ungoverned, ...interlock } = yield* doors(answersAtOnce)
+    const peers = yield* Effect.promise(() => peerSubjects((peer) => peer.call?.()))
+    const subjects: Readonly<Record<string, Subject | undefined>> = {
+      bare: bare(answersAtOnce),
+      ...interlock,
+      plain,
+      ungoverned,
+      ...peers
+    }
+    const now = { bare: bare(convert), ...(yield* doors(convert)) }
+    const single = yield* Effect.promise(() => measure(subjects))
+    const many = yield* Effect.promise(() => measure(subjects, { atOnce: 64 }))
+    const sync = yield* Effect.promise(() => measure<string>(now))
+    return outcome({
+      tables: [
+        tableOf("One call after the other, the handler answers at once with a promise", single.results),
+        tableOf("The same, 64 at once", many.results),
+        tableOf("One call after the other, the handler answers with a value", sync.results)
+      ],
+      ratios: ratios(single.results),
+      bytes: Object.fromEntries(
+        Object.entries(interlock).map(([key, { name }]) => [
+          `one call: ${name}`,
+          single.results.get(key)?.bytes ?? Number.NaN
         ])
-      ])
-    )
+      ),
+      wrong: [...single.wrong, ...many.wrong, ...sync.wrong]
+    })
   }).pipe(Effect.scoped, Effect.runPromise)

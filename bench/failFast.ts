@@ -1,86 +1,132 @@
 /**
- * A thousand calls in flight, each a handler that sleeps a second and has a
- * finalizer; one fails after 10 ms. How long until the batch has returned, with
- * every finalizer run and nothing left running?
+ * A thousand calls in flight, each a handler that sleeps a second and stops when it is told to; one fails after 10 ms. How
+ * long until whoever made the calls is told, until the last handler has stopped, and what still runs meanwhile?
  */
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { ToolAnnotations as Annotate, Batch, Interlock, ToolExecutor } from "effect-interlock"
-import { median, table, verify } from "./support.ts"
+import { ToolAnnotations as Annotate, Batch, Handlers, Interlock, ToolExecutor } from "../src/index.ts"
+import { load, type PeerName, peerNames } from "./peers.ts"
+import { type Outcome, outcome, type Table } from "./report.ts"
+import { Crowd, type FailFast, median, verify } from "./support.ts"
+import { usual } from "./tools.ts"
 
 const size = 1000
-const target = 50
+const rounds = 9
+const warmUps = 3
 
-const Work = Tool.make("work", {
-  parameters: Schema.Struct({ fails: Schema.Boolean }),
-  success: Schema.Void,
-  failure: Schema.String
-})
+const Work = Tool.make("work", { parameters: Schema.Struct({ index: Schema.Int }), success: Schema.Void })
   .annotate(Annotate.Capabilities, [])
   .annotate(Annotate.Retries, 0)
 const kit = Toolkit.make(Work)
 
-const once = Effect.gen(function* () {
-  let running = 0
-  let mostAtOnce = 0
-  let finalizers = 0
-  let failedAt = 0
-  const handlers = kit.toLayer({
-    work: ({ fails }) =>
-      Effect.suspend(() => {
-        mostAtOnce = Math.max(mostAtOnce, ++running)
-        const work = fails
-          ? Effect.andThen(
-              Effect.sleep(10),
-              Effect.suspend(() => {
-                failedAt = performance.now()
-                return Effect.fail("failed")
-              })
-            )
-          : Effect.sleep(1000)
-        return Effect.ensuring(
-          work,
-          Effect.sync(() => {
-            running--
-            finalizers++
-          })
-        )
-      })
-  })
-  const context = yield* Layer.build(Layer.merge(handlers, Interlock.layer()))
-  const executor = yield* Effect.provide(ToolExecutor.make(kit), context)
-  const calls = Array.from({ length: size }, (_, n) => ({ tool: "work", params: { fails: n === size - 1 } }))
-  const batch = yield* Batch.parallel(executor, calls, { concurrency: size, failFast: true })
-  const returnedAt = performance.now()
-  verify(mostAtOnce === size, "all were in flight")
-  verify(batch.counts.cancelled === size - 1 && batch.counts.failure === 1, "all others were cancelled")
-  return { after: returnedAt - failedAt, finalizers, running }
-}).pipe(Effect.scoped)
+const interlock = (handler: (crowd: Crowd) => Handlers.Handler<typeof Work>) => (): Promise<FailFast> =>
+  Effect.gen(function* () {
+    const crowd = new Crowd(size)
+    const handlers = Handlers.toLayer(kit, { work: handler(crowd) })
+    const context = yield* Layer.build(Layer.merge(handlers, Interlock.layer(usual)))
+    const executor = yield* Effect.provide(ToolExecutor.make(kit), context)
+    const calls = Array.from({ length: size }, (_, index) => ({ tool: "work", params: { index } }))
+    const batch = yield* Batch.parallel(executor, calls, { concurrency: size, failFast: true })
+    const told = yield* Effect.promise(() => crowd.told())
+    verify(batch.counts.cancelled === size - 1 && batch.counts.failure === 1, JSON.stringify(batch.counts))
+    return told
+  }).pipe(Effect.scoped, Effect.runPromise)
 
-export const run = async (): Promise<void> => {
-  for (let warmUp = 0; warmUp < 5; warmUp++) await Effect.runPromise(once)
-  const rounds: Array<Effect.Success<typeof once>> = []
-  for (let round = 0; round < 11; round++) rounds.push(await Effect.runPromise(once))
-  const times = rounds.map(({ after }) => after)
-  const finalizers = Math.min(...rounds.map((round) => round.finalizers))
-  const running = Math.max(...rounds.map((round) => round.running))
-  verify(finalizers === size, "every finalizer has run before the batch returned")
-  verify(running === 0, "nothing still runs when the batch returns")
-  console.log(
-    table([
-      [`fail-fast: ${size} in flight, one fails at 10 ms`, "median", "worst", "target"],
-      [
-        "ms from the failure to the batch's return",
-        median(times).toFixed(1),
-        Math.max(...times).toFixed(1),
-        `≤ ${target}`
-      ],
-      ["finalizers run", String(finalizers), "", String(size)],
-      ["still running", String(running), "", "0"]
-    ])
-  )
-  if (median(times) > target) process.exitCode = 1
+interface Candidate {
+  readonly name: string
+  readonly once: () => Promise<FailFast>
+  readonly seen: Array<FailFast>
 }
+
+const candidate = (name: string, once: () => Promise<FailFast>): Candidate => ({ name, once, seen: [] })
+
+const peer = async (name: PeerName): Promise<ReadonlyArray<Candidate>> => {
+  const { failFast } = await load(name)
+  return failFast === undefined ? [] : [candidate(peerNames[name], () => failFast(size))]
+}
+
+const ours = candidate(
+  "Interlock, Batch.parallel",
+  interlock(
+    (crowd) =>
+      ({ index }, { signal }) =>
+        crowd.work(index, signal)
+  )
+)
+
+export const run = async (): Promise<Outcome> => {
+  const [byHand] = await peer("handWritten")
+  const candidates = [
+    ours,
+    candidate(
+      "Interlock, the handler is an Effect",
+      interlock(
+        (crowd) =>
+          ({ index }) =>
+            Effect.orDie(Effect.tryPromise((signal) => crowd.work(index, signal)))
+      )
+    ),
+    ...(byHand === undefined ? [] : [byHand]),
+    ...(await peer("cockatiel")),
+    ...(await peer("langGraph")),
+    ...(await peer("aiSdk"))
+  ]
+  const wrong: Array<string> = []
+  for (let round = -warmUps; round < rounds; round++) {
+    const first = (round + warmUps) % candidates.length
+    for (const one of [...candidates.slice(first), ...candidates.slice(0, first)]) {
+      try {
+        const seen = await one.once()
+        if (round >= 0) one.seen.push(seen)
+      } catch (error) {
+        wrong.push(`${one.name}: ${error}`)
+      }
+    }
+  }
+  const stopped = (one: Candidate | undefined) =>
+    one === undefined ? undefined : median(one.seen.map(({ lastStoppedAfter }) => lastStoppedAfter))
+  const [mine, theirs] = [stopped(ours), stopped(byHand)]
+  const work = "fail-fast, 1,000 in flight"
+  return outcome({
+    tables: [tableOf(candidates)],
+    ratios: [
+      {
+        work: `${work}: last handler stopped`,
+        comparedWith: "abort controllers wired by hand",
+        measured: mine === undefined || theirs === undefined ? undefined : mine / theirs,
+        target: 2
+      },
+      {
+        work: `${work}: still running when told`,
+        comparedWith: "",
+        measured: Math.max(...ours.seen.map(({ stillRunning }) => stillRunning)),
+        target: 0,
+        plain: true
+      }
+    ],
+    wrong
+  })
+}
+
+const tableOf = (candidates: ReadonlyArray<Candidate>): Table => ({
+  title: "1,000 in flight, one fails after 10 ms: milliseconds from then on",
+  columns: [
+    { title: "" },
+    { title: "caller told" },
+    { title: "last handler stopped" },
+    { title: "at most" },
+    { title: "interrupted, of 999" },
+    { title: "still running when told" }
+  ],
+  rows: candidates.map(({ name, seen }) => [
+    name,
+    median(seen.map(({ toldAfter }) => toldAfter)),
+    median(seen.map(({ lastStoppedAfter }) => lastStoppedAfter)),
+    Math.max(...seen.map(({ lastStoppedAfter }) => lastStoppedAfter)),
+    Math.min(...seen.map(({ interrupted }) => interrupted)),
+    Math.max(...seen.map(({ stillRunning }) => stillRunning))
+  ])
+})

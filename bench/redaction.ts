@@ -1,8 +1,7 @@
 /**
- * What redaction finds, what it hides for nothing, and what it costs:
- * `node --expose-gc bench/main.ts redaction`, or this file by itself.
+ * What redaction finds, what it hides for nothing, and what it costs: a case of
+ * `npm run bench`, or `node bench/redaction.ts` by itself.
  */
-import { fileURLToPath } from "node:url"
 import * as Redaction from "../src/Redaction.ts"
 import {
   generateSecrets,
@@ -12,7 +11,8 @@ import {
   type Secret,
   spellings
 } from "../test/support/secretsCorpus.ts"
-import { median, table, verify } from "./support.ts"
+import { asText, type Outcome, outcome, type Table } from "./report.ts"
+import { median, verify } from "./support.ts"
 
 const seed = 1
 const percent = (part: number, whole: number): string =>
@@ -23,7 +23,7 @@ const isHidden = (redaction: Redaction.Redaction["Service"], secret: Secret): bo
   return !spellings(secret).some((spelling) => shown.includes(JSON.stringify(spelling).slice(1, -1)))
 }
 
-const recall = (redaction: Redaction.Redaction["Service"]): void => {
+const recall = (redaction: Redaction.Redaction["Service"]): Table => {
   const secrets = generateSecrets(seed, 1000)
   const missed: Array<Secret> = secrets.filter((secret) => !isHidden(redaction, secret))
   const count = (list: ReadonlyArray<Secret>, test: (secret: Secret) => boolean) => list.filter(test).length
@@ -34,16 +34,14 @@ const recall = (redaction: Redaction.Redaction["Service"]): void => {
     }
     return [name, share(true), share(false)]
   }
-  console.log(
-    table([
-      ["recall, 1,000 secrets", "telling name", "innocent name"],
-      ...kinds.map((kind) => row(kind, (secret) => secret.kind === kind)),
-      row("all", () => true)
-    ])
-  )
+  return {
+    title: "Recall of 1,000 secrets",
+    columns: [{ title: "" }, { title: "telling name" }, { title: "innocent name" }],
+    rows: [...kinds.map((kind) => row(kind, (secret) => secret.kind === kind)), row("all", () => true)]
+  }
 }
 
-const falsePositives = (redaction: Redaction.Redaction["Service"]): void => {
+const falsePositives = (redaction: Redaction.Redaction["Service"]): Table => {
   const all = ordinary(seed, 10_000)
   const hits = all.map((args) => redaction.value(args).masked).filter((masked) => masked.length > 0)
   const rules = new Map<string, number>()
@@ -51,10 +49,11 @@ const falsePositives = (redaction: Redaction.Redaction["Service"]): void => {
     const at = `${rule} at ${path}`
     rules.set(at, (rules.get(at) ?? 0) + 1)
   }
-  console.log(
-    `\n${hits.length} of 10,000 ordinary arguments have something masked (${percent(hits.length, 10_000)})`
-  )
-  for (const [rule, times] of [...rules].sort((a, b) => b[1] - a[1])) console.log(`  ${times} × ${rule}`)
+  return {
+    title: `${hits.length} of 10,000 ordinary arguments have something masked`,
+    columns: [{ title: "rule, and what it masked" }, { title: "times" }],
+    rows: [...rules].sort((a, b) => b[1] - a[1])
+  }
 }
 
 /** Median over rounds of the CPU time of one. */
@@ -68,7 +67,7 @@ const micros = (work: () => void, times: number): number => {
   return median(rounds)
 }
 
-const cost = (redaction: Redaction.Redaction["Service"]): void => {
+const cost = (redaction: Redaction.Redaction["Service"]): Table => {
   const args = ordinary(seed, 2000)
   const secrets = generateSecrets(seed, 1000).map(place)
   const large = "An ordinary sentence about nothing, with a number 12345 and a name: value. ".repeat(870)
@@ -76,22 +75,18 @@ const cost = (redaction: Redaction.Redaction["Service"]): void => {
   const each = (list: ReadonlyArray<unknown>) => () => {
     for (const item of list) seen += redaction.value(item).masked.length
   }
-  console.log(
-    `\n${table([
-      ["one view", "CPU µs"],
-      ["ordinary arguments", micros(each(args), args.length).toFixed(2)],
-      ["arguments with a secret", micros(each(secrets), secrets.length).toFixed(2)],
-      ["64 KB of prose", micros(each([large, large, large, large]), 4).toFixed(0)]
-    ])}`
-  )
+  const rows = [
+    ["ordinary arguments", micros(each(args), args.length)],
+    ["arguments with a secret", micros(each(secrets), secrets.length)],
+    ["64 KB of prose", micros(each([large, large, large, large]), 4)]
+  ] as const
   verify(seen > 0, "something is found")
+  return { title: "Making one view", columns: [{ title: "" }, { title: "CPU µs" }], rows }
 }
 
-export const run = async (): Promise<void> => {
+export const run = async (): Promise<Outcome> => {
   const redaction = Redaction.make()
-  recall(redaction)
-  falsePositives(redaction)
-  cost(redaction)
+  return outcome({ tables: [recall(redaction), falsePositives(redaction), cost(redaction)] })
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await run()
+if (import.meta.main) console.log((await run()).tables.map(asText).join("\n\n"))

@@ -1,57 +1,87 @@
-/** The tools that the benchmarks call, and executors over them. */
+/** The tool that every case calls, and worlds in which Interlock governs it. */
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { ToolAnnotations as Annotate, Handlers, type Health, Interlock, ToolExecutor } from "effect-interlock"
+import {
+  ToolAnnotations as Annotate,
+  Handlers,
+  type Health,
+  Interlock,
+  Principal,
+  ToolExecutor
+} from "../src/index.ts"
+import { answersAtOnce, type Params, type Success } from "./convert.ts"
 
-export const Params = Schema.Struct({
+const Currency = Schema.String.check(Schema.isPattern(/^[A-Z]{3}$/))
+export const parameters = Schema.Struct({
   amount: Schema.Finite,
-  from: Schema.String.check(Schema.isPattern(/^[A-Z]{3}$/)),
-  to: Schema.String.check(Schema.isPattern(/^[A-Z]{3}$/)),
+  from: Currency,
+  to: Currency,
   tags: Schema.optionalKey(Schema.Array(Schema.String))
 })
-export const Success = Schema.Struct({ amount: Schema.Finite, currency: Schema.String })
-const conversion = { parameters: Params, success: Success }
+export const success = Schema.Struct({ amount: Schema.Finite, currency: Schema.String })
 
-export const params = { amount: 100, from: "EUR", to: "USD" }
-export const convert = ({ amount, to }: typeof Params.Type): typeof Success.Type => ({
-  amount: amount * 1.1,
-  currency: to
+/** It needs a capability, costs something and has a bulkhead of its own. */
+export const Convert = Tool.make("convert", {
+  description: "Converts an amount of money.",
+  parameters,
+  success
 })
+  .annotate(Annotate.Capabilities, ["read_data"])
+  .annotate(Annotate.Cost, 1)
+  .annotate(Annotate.Bulkhead, { maxConcurrent: 10_000 })
 
-export const kit = Toolkit.make(
-  Tool.make("convert", conversion).annotate(Annotate.Capabilities, []),
-  Tool.make("convert_later", conversion).annotate(Annotate.Capabilities, []),
-  Tool.make("convert_effect", conversion).annotate(Annotate.Capabilities, []),
-  Tool.make("broken", conversion).annotate(Annotate.Capabilities, []),
-  Tool.make("delete_rates", conversion).annotate(Annotate.Capabilities, [])
-)
+/** Whoever calls. */
+export const caller = Principal.make({ id: "alice", tenant: "acme", roles: ["read"] })
 
-export const handlers = Handlers.toLayer(kit, {
-  convert,
-  convert_later: async (given) => convert(given),
-  convert_effect: (given) => Effect.succeed(convert(given)),
-  broken: convert,
-  delete_rates: convert
-})
+/** Governance as an application has it, everything that is on by default beside: a policy, a limit, a bulkhead, a budget. */
+export const usual = {
+  policy: { deny: ["delete_*"], allowedDomains: ["*.example.com"] },
+  rateLimits: [{ limit: 1_000_000_000, window: "1 hour", by: "principal" }],
+  bulkhead: { maxConcurrent: 10_000 },
+  budget: [{ max: 1e12, per: "principal", window: "1 day" }]
+} as const satisfies Interlock.Options
 
-/** Governance as an application has it: a policy, a limit, a bulkhead. */
-export const usual: Interlock.Options = {
-  policy: { deny: ["delete_*"], argumentLimits: { bytes: 10_000 } },
-  rateLimits: [{ limit: 1_000_000_000, window: "1 hour" }],
-  bulkhead: { maxConcurrent: 1_000, maxQueue: 1_000 }
+export type Kit = { readonly convert: typeof Convert }
+export type Services = Interlock.Services | Health.Health | Tool.HandlersFor<Kit>
+
+// --- Worlds ----------------------------------------------------------------
+
+/** An executor of the one tool, and what it was made from. */
+export interface World {
+  readonly kit: Toolkit.Toolkit<Kit>
+  readonly executor: ToolExecutor.ToolExecutor<Kit>
+  /** Its services, and the principal of whoever runs with them. */
+  readonly context: Context.Context<Services>
 }
 
-export const services = (
-  options: Interlock.Options = {}
-): Layer.Layer<Interlock.Services | Health.Health | Tool.HandlersFor<typeof kit.tools>> =>
-  Layer.merge(handlers, Interlock.layer(options))
+export interface WorldOptions {
+  /** `usual` by default. */
+  readonly governance?: Interlock.Options
+  /** Layers that take the place of some of governance. */
+  readonly replaced?: Layer.Layer<never>
+  /** Answers at once with a promise, by default. */
+  readonly handler?: Handler
+  readonly annotated?: (tool: typeof Convert) => typeof Convert
+}
 
-export const executor: Effect.Effect<
-  ToolExecutor.ToolExecutor<typeof kit.tools>,
-  never,
-  Interlock.Services | Tool.HandlersFor<typeof kit.tools> | Scope.Scope
-> = ToolExecutor.make(kit)
+export type Handler = (given: Params) => Success | Promise<Success>
+
+export const makeWorld = ({
+  annotated = (tool) => tool,
+  governance = usual,
+  handler = answersAtOnce,
+  replaced = Layer.empty
+}: WorldOptions = {}): Effect.Effect<World, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const kit = Toolkit.make(annotated(Convert))
+    const handlers = Handlers.toLayer(kit, { convert: handler })
+    const services = yield* Layer.build(Layer.mergeAll(handlers, Interlock.layer(governance), replaced))
+    const executor = yield* Effect.provide(ToolExecutor.make(kit), services)
+    const context = Context.add(services, Principal.CurrentPrincipal, caller)
+    return { kit, executor, context: context as Context.Context<Services> }
+  })
