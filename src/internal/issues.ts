@@ -41,6 +41,15 @@ export const withArticle = (noun: string): string =>
     ? noun
     : `${/^[aeio]/i.test(noun) ? "an" : "a"} ${noun}`
 
+/** Kinds of things are few, and said with every problem. */
+const kinds = new Map<string, string>()
+
+const kindWithArticle = (kind: string): string => {
+  const said = kinds.get(kind) ?? withArticle(kind)
+  kinds.set(kind, said)
+  return said
+}
+
 /** `2 items`, `1 item`. */
 export const count = (n: number, noun: string): string => `${n} ${n === 1 ? noun : `${noun}s`}`
 
@@ -82,6 +91,7 @@ const sayName = (name: string): string =>
 
 /** `user.address.zip`, `tags[2]`; the middle of a very long path is left out. */
 const place = (path: Path): string => {
+  if (path.length === 1 && typeof path[0] === "string") return path[0]
   const say = (parts: Path, text: string): string =>
     parts.reduce<string>(
       (text, part) =>
@@ -153,14 +163,20 @@ export class Issues {
 
   /** `must` goes on after `"a" must `; the kind that was found is said where it is what is wrong. */
   must(path: Path, must: string, found: string, sayFound = false): this {
-    const expected = must.replace(/^(be|have) /, "")
-    const tail = sayFound ? `, found ${withArticle(found)}` : ""
+    const expected = must.startsWith("be ") ? must.slice(3) : must.startsWith("have ") ? must.slice(5) : must
+    const tail = sayFound ? `, found ${kindWithArticle(found)}` : ""
     return this.add(path, expected, found, `${this.#say(path)} must ${must}${tail}`)
   }
 
   /** The wrong kind of thing. */
   type(path: Path, expected: string, found: string): this {
-    return this.must(path, `be ${expected}`, found, !expected.split(" or ").includes(withArticle(found)))
+    const kind = kindWithArticle(found)
+    return this.must(
+      path,
+      `be ${expected}`,
+      found,
+      expected !== kind && !expected.split(" or ").includes(kind)
+    )
   }
 
   missing(path: Path, expected: string, neededBy?: string): this {
@@ -189,6 +205,7 @@ export class Issues {
   }
 
   toArray(): ReadonlyArray<Issue> {
+    if (this.#unknown.length === 0 && this.#more === 0) return this.#known
     const all = [...this.#known, ...this.#unknown]
     const more = this.#more + Math.max(0, all.length - maxIssues)
     if (more === 0) return all
@@ -205,7 +222,13 @@ export class Issues {
     // Two parts of a schema may ask for the same thing, and made-up names all read `*`.
     if (to.some((issue) => issue.message === message)) return this
     if (to.length >= maxIssues) this.#more++
-    else to.push({ path: path.slice(0, 64), expected: cut(expected, maxMessage), found, message })
+    else
+      to.push({
+        path: path.length > 64 ? path.slice(0, 64) : path,
+        expected: cut(expected, maxMessage),
+        found,
+        message
+      })
     return this
   }
 }

@@ -217,7 +217,8 @@ const collect = (
       const inner = issue.issue
       const key = issue.path.at(-1)
       if (key === undefined) return collect(issues, inner, path, ast)
-      const before = [...path, ...issue.path.slice(0, -1).map((key) => step(issues, key))]
+      const before =
+        issue.path.length === 1 ? path : [...path, ...issue.path.slice(0, -1).map((key) => step(issues, key))]
       // A record of nothing, as of a tool without parameters, has no place for a key either.
       if (inner._tag === "UnexpectedKey" || (inner._tag === "InvalidType" && AST.isNever(inner.ast))) {
         return issues.unknown(
