@@ -1,29 +1,37 @@
 /**
- * What importing costs, in fresh processes: time, and resident memory. The core is compiled first, as users get it; the
- * sources, whose types Node strips on every start, are what this repository runs.
+ * What importing costs, in fresh processes: time, and resident memory. The core is the package as users get
+ * it; the sources, whose types Node strips on every start, are what this repository runs.
  */
 import { spawnSync } from "node:child_process"
-import { mkdirSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, readFileSync, rmSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { root, runTool } from "../scripts/build.ts"
+import { root, run as runProgram } from "../scripts/build.ts"
 import { type Outcome, outcome } from "./report.ts"
 import { median } from "./support.ts"
 
 const rounds = 7
-const built = join(root, "dist/bench")
+const copy = join(root, "dist/bench")
 
-/** Compiles the sources as they are now, beside what `npm run build` makes. */
-const compile = (): void => {
-  rmSync(built, { recursive: true, force: true })
-  mkdirSync(built, { recursive: true })
-  const config = {
-    extends: "../../tsconfig.json",
-    compilerOptions: { noEmit: false, rootDir: "../../src", outDir: "." },
-    include: ["../../src"]
-  }
-  writeFileSync(join(built, "tsconfig.json"), JSON.stringify(config))
-  runTool("tsc", ["-p", join(built, "tsconfig.json")])
+/** Makes the package from the sources as they are now, in a copy of the project: what `dist/package` holds may be older. */
+const build = (): string => {
+  rmSync(copy, { recursive: true, force: true })
+  const parts = [
+    "package.json",
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "README.md",
+    "LICENSE",
+    "docs",
+    "scripts",
+    "src"
+  ]
+  for (const part of parts) cpSync(join(root, part), join(copy, part), { recursive: true })
+  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"), "dir")
+  runProgram(process.execPath, [join(copy, "scripts/build.ts")], copy)
+  const made = join(copy, "dist/package")
+  const { exports } = JSON.parse(readFileSync(join(made, "package.json"), "utf8"))
+  return join(made, exports["."].default)
 }
 
 const url = (path: string) => pathToFileURL(path).href
@@ -70,9 +78,8 @@ const once = ({ millis, modules, resident }: Imported): string | undefined => {
 }
 
 export const run = async (): Promise<Outcome> => {
-  compile()
   const reference = imported("effect subpaths and effect/ai", effect)
-  const core = imported("Interlock, compiled", [url(join(built, "index.js"))])
+  const core = imported("Interlock, compiled", [url(build())])
   const all = [
     imported("nothing", []),
     reference,

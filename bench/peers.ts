@@ -3,7 +3,7 @@
  * are installed beside it when they are first needed.
  */
 import { spawnSync } from "node:child_process"
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Peer, Subject } from "./support.ts"
 
@@ -12,14 +12,16 @@ const here = import.meta.dirname
 const installed = join(here, "node_modules/.installed")
 const lock = join(here, "package-lock.json")
 
+const isInstalled = (): boolean =>
+  existsSync(installed) && readFileSync(installed, "utf8") === readFileSync(lock, "utf8")
+
 /** Installs the peers' packages as they are locked, unless they are; why not, when that fails. */
 export const install = (): string | undefined => {
-  const wanted = readFileSync(lock, "utf8")
-  if (existsSync(installed) && readFileSync(installed, "utf8") === wanted) return undefined
+  if (isInstalled()) return undefined
   const npm = ["ci", "--prefix", here, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
   const { error, status } = spawnSync("npm", npm, { stdio: ["ignore", 2, 2], timeout: 180_000 })
   if (status !== 0) return `npm ${npm.join(" ")} ended with ${error?.message ?? status}`
-  writeFileSync(installed, wanted)
+  copyFileSync(lock, installed)
   return undefined
 }
 
@@ -44,7 +46,7 @@ export type PeerName = keyof typeof peerNames
 
 /** A peer, or one that can do nothing where its packages are not installed. */
 export const load = async (name: PeerName): Promise<Peer> => {
-  if (name !== "handWritten" && !existsSync(installed)) return {}
+  if (name !== "handWritten" && !isInstalled()) return {}
   return import(new URL(`peers/${name}.ts`, import.meta.url).href)
 }
 
