@@ -65,10 +65,10 @@ const lift = (handler: PlainHandler) => {
 
 const settle = (going: Going, attempt: Attempt): Effect.Effect<unknown, unknown> =>
   Effect.callback((resume) => {
-    going.whenEnded(resume)
-    return Effect.callback((ended) => {
+    going.whenEnded({ ended: resume })
+    return Effect.callback((done) => {
       attempt.abort()
-      going.whenEnded(() => ended(Effect.void))
       going.stop()
+      going.whenEnded({ ended: () => done(Effect.void) })
     })
   })

@@ -97,13 +97,20 @@ const govern = <A, E>(kernel: Kernel, request: Request, conclude: Conclude<A, E>
     } catch (defect) {
       return broken(call, Cause.die(defect), conclude)
     }
-    if (!isLater(outcome)) return end(call, outcome, conclude)
-    call.waits()
-    return Effect.matchCauseEffect(outcome, {
-      onSuccess: (outcome) => end(call, outcome, conclude),
-      onFailure: (cause) => broken(call, cause, conclude)
-    })
+    return isLater(outcome) ? endLater(call, outcome, conclude) : end(call, outcome, conclude)
   })
+
+const endLater = <A, E>(
+  call: Call,
+  outcome: Effect.Effect<Outcome>,
+  conclude: Conclude<A, E>
+): Effect.Effect<A, E> => {
+  call.waits()
+  return Effect.matchCauseEffect(outcome, {
+    onSuccess: (outcome) => end(call, outcome, conclude),
+    onFailure: (cause) => broken(call, cause, conclude)
+  })
+}
 
 const end = <A, E>(call: Call, outcome: Outcome, conclude: Conclude<A, E>): Effect.Effect<A, E> => {
   const finished = finish(call, outcome)
@@ -160,12 +167,20 @@ const drive = (call: Call, tool: CompiledTool, from: number): Soon<Outcome> => {
     const steps = stage.enter(call, tool)
     if (steps === undefined) {
       if (running.killed !== undefined) return stop(call, tool, stage, refuse(running.killed))
-    } else if (isLater(steps)) {
-      call.waits()
-      return Effect.flatMap(steps, (step) => toEffect(go(call, tool, index, step)))
-    } else return go(call, tool, index, steps)
+    } else return isLater(steps) ? goLater(call, tool, index, steps) : go(call, tool, index, steps)
   }
   throw new Error("The last stage ends every call")
+}
+
+// Apart from the loop, whose every round would have to keep its index for a closure.
+const goLater = (
+  call: Call,
+  tool: CompiledTool,
+  index: number,
+  steps: Effect.Effect<Step>
+): Effect.Effect<Outcome> => {
+  call.waits()
+  return Effect.flatMap(steps, (step) => toEffect(go(call, tool, index, step)))
 }
 
 const go = (call: Call, tool: CompiledTool, index: number, step: Step): Soon<Outcome> => {

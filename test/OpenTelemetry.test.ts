@@ -189,10 +189,11 @@ const failingCall: Effect.Effect<void> = Effect.withFiber((fiber) =>
       arguments: ArgumentsView.of(
         {
           hashKey: new Uint8Array(32),
+          sharesInput: false,
           names: new Set(["card"]),
           redact: () => ({ value: "masked", masked: [] })
         },
-        params
+        { _tag: "Ok", bytes: 100, copy: params }
       ),
       traceId: span.traceId,
       spanId: span.spanId

@@ -1,7 +1,13 @@
 import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
-import { type ArgumentLimits, defaults, inspect, type Refusal } from "../src/internal/argumentLimits.ts"
+import {
+  type ArgumentLimits,
+  defaults,
+  inspect,
+  type Measured,
+  type Refusal
+} from "../src/internal/argumentLimits.ts"
 
 const refusal = (params: unknown, limits: Partial<ArgumentLimits> = {}): Refusal => {
   const result = inspect(params, { ...defaults, ...limits })
@@ -22,6 +28,22 @@ const nested = (depth: number): unknown => {
 }
 
 describe("argument limits", () => {
+  it("gives a copy that says the same as JSON, and of which nobody else has a part", () => {
+    const parts = (value: unknown): ReadonlyArray<unknown> =>
+      value !== null && typeof value === "object" ? [value, ...Object.values(value).flatMap(parts)] : []
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        fc.pre(!JSON.stringify(value).includes("__proto__"))
+        const { copy } = inspect(value, { ...defaults, depth: 1000 }) as Measured
+        assert.strictEqual(JSON.stringify(copy), JSON.stringify(value))
+        const given = new Set(parts(value))
+        assert.isFalse(parts(copy).some((part) => given.has(part)))
+      })
+    )
+    const { copy } = inspect({ a: undefined, b: -0 }, defaults) as Measured
+    assert.deepStrictEqual(copy, { b: 0 })
+  })
+
   it("counts exactly the bytes of the JSON text", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
@@ -85,8 +107,8 @@ describe("argument limits", () => {
   it("survives a million levels, a million elements and an array of giant length", () => {
     assert.strictEqual(refusal(nested(1_000_000)).limit, "depth")
     assert.strictEqual(
-      refusal(nested(1_000_000), { depth: 2_000_000, items: 500_000, bytes: 1e9 }).limit,
-      "items"
+      refusal(nested(1_000_000), { depth: 2_000_000, items: 2_000_000, bytes: 1e9 }).message,
+      "The arguments are nested deeper than 1000 levels"
     )
     assert.strictEqual(refusal(new Array(1_000_000).fill(1)).limit, "items")
     assert.strictEqual(refusal({ a: new Array(4_294_967_295) }).limit, "items")

@@ -1,11 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
+import { defaults, inspect, type Measured } from "../src/internal/argumentLimits.ts"
 import { ArgumentsView } from "../src/internal/argumentsView.ts"
 
 const key = new Uint8Array(32)
 const names = new Set(["id", "more"])
 const redact = () => ({ value: "masked", masked: [{ path: "id", rule: "test" }] })
 
-const viewOf = (raw: unknown, hashKey = key) => ArgumentsView.of({ hashKey, names, redact }, raw)
+const measured = (raw: unknown): Measured => inspect(raw, defaults) as Measured
+
+const viewOf = (raw: unknown, hashKey = key, sharesInput = false) =>
+  ArgumentsView.of({ hashKey, names, redact, sharesInput }, measured(raw))
 
 describe("the view of a call's arguments", () => {
   it("is of the arguments as they were, whatever becomes of them", () => {
@@ -15,6 +19,14 @@ describe("the view of a call's arguments", () => {
     mine["mine"] = mine
     assert.deepStrictEqual(view.toJSON(), viewOf({ id: 1 }).toJSON())
     assert.strictEqual(view.shape, "{ id: number }")
+  })
+
+  it("is of the arguments as they were, whatever a handler that is given parts of them does", () => {
+    const arguments_ = measured({ id: 1, more: [{ id: 2 }] })
+    const view = ArgumentsView.of({ hashKey: key, names, redact, sharesInput: true }, arguments_)
+    const parts = arguments_.copy as { more: Array<unknown> }
+    parts.more.push("changed")
+    assert.deepStrictEqual(view.toJSON(), viewOf({ id: 1, more: [{ id: 2 }] }).toJSON())
   })
 
   it("hashes equal arguments alike, in any order of their keys, and under its key only", () => {

@@ -69,7 +69,7 @@ const claim = (call: Call, tool: CompiledTool, key: string, takeOver: boolean): 
   )
   const giveBack = (answer: Claim, now: number) =>
     answer._tag === "Run" ? idempotency.release(answer.lease, now) : Exit.void
-  return after(taking(call, claimed, giveBack), (answer): Steps => {
+  return after(call, taking(call, claimed, giveBack), (answer): Steps => {
     switch (answer._tag) {
       case "Run":
         running.lease = answer.lease
@@ -79,7 +79,7 @@ const claim = (call: Call, tool: CompiledTool, key: string, takeOver: boolean): 
         return given(call, tool, answer.outcome)
       case "InFlight":
         // Rights may have gone meanwhile, and another's answer is for those who have them now.
-        return after(waiting(call, answer.wait), () => "again")
+        return after(call, waiting(call, answer.wait), () => "again")
       case "Conflict":
         return refuse({ _tag: "IdempotencyConflict", key })
       case "Abandoned":
@@ -105,7 +105,7 @@ export const peekKey = (call: Call, tool: CompiledTool): Steps => {
     call.arguments.hash ?? "",
     call.now()
   )
-  return after(peeked, (tag): Steps => {
+  return after(call, peeked, (tag): Steps => {
     switch (tag) {
       case "Run":
       case "InFlight":
@@ -133,12 +133,12 @@ const given = (call: Call, tool: CompiledTool, kept: KeptOutcome): Steps => {
   const { reason } = kept
   if (reason._tag !== "ToolFailed") return refuse(reason)
   const failure = Effect.mapErrorEager(tool.codec.decodeFailure(reason.failure), Validation.invalidResult)
-  return after(waiting(call, failure), (failure) => ({ reason, failure }))
+  return after(call, waiting(call, failure), (failure) => ({ reason, failure }))
 }
 
 const givenValue = (call: Call, tool: CompiledTool, encoded: unknown): Steps => {
   const value = Effect.mapErrorEager(tool.codec.decodeSuccess(encoded), Validation.invalidResult)
-  return after(waiting(call, value), (value) => ({ reason: undefined, value, encoded }))
+  return after(call, waiting(call, value), (value) => ({ reason: undefined, value, encoded }))
 }
 
 /**
@@ -171,7 +171,7 @@ export const cached = (call: Call, tool: CompiledTool): Steps => {
   const { kernel, verdict } = call.running
   if (tool.cache === undefined || verdict._tag !== "Allow" || !isHashed(call)) return undefined
   const kept = kernel.cache.get(cacheKey(call, tool, tool.cache.within), call.now())
-  return after(waiting(call, kept), (entry) => {
+  return after(call, waiting(call, kept), (entry) => {
     if (entry === undefined) return undefined
     call.answeredFrom = "cache"
     return givenValue(call, tool, entry.encoded)

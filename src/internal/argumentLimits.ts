@@ -1,9 +1,15 @@
 /**
- * The limits on arguments, enforced before anything else walks them.
+ * The limits on arguments, enforced before anything else looks at them, and a
+ * copy of what is within them.
  *
- * Whatever comes gets an answer: the walk keeps its own stack, invokes no
- * getter and stops at the first limit exceeded. What JSON cannot say is
- * refused, so that validation, rules and hashes later on meet plain data only.
+ * Whatever comes gets an answer: the walk invokes no getter and stops at the
+ * first limit exceeded. What JSON cannot say is refused, so that validation,
+ * rules and hashes later on meet plain data only.
+ *
+ * What is hashed, shown to a human, decoded and run is read from the one copy
+ * that is made as the arguments are measured. Else an object of a caller in this
+ * process could say one thing as JSON and another to the decoder (`toJSON`,
+ * hidden properties, a proxy), or be changed after a human has seen it.
  */
 import type { Reason } from "../ToolError.ts"
 import * as ArgumentPath from "./argumentPath.ts"
@@ -11,7 +17,7 @@ import * as ArgumentPath from "./argumentPath.ts"
 export interface ArgumentLimits {
   /** The UTF-8 size of the arguments as compact JSON text. */
   readonly bytes: number
-  /** Levels of objects and arrays; `{}` is one. */
+  /** Levels of objects and arrays; `{}` is one. Never more than 1,000. */
   readonly depth: number
   /** UTF-16 units of one string, keys included. */
   readonly stringLength: number
@@ -23,129 +29,173 @@ export const defaults: ArgumentLimits = { bytes: 1_048_576, depth: 32, stringLen
 
 export type Refusal = Extract<Reason, { readonly _tag: "ArgumentsRefused" }>
 
-/** The size of arguments within the limits, or why they are refused. Never throws. */
-export const inspect = (
-  params: unknown,
-  limits: ArgumentLimits
-): { readonly _tag: "Ok"; readonly bytes: number } | Refusal => {
+/** Arguments within the limits: their size as JSON, and a copy that nobody else has. */
+export interface Measured {
+  readonly _tag: "Ok"
+  readonly bytes: number
+  /** Own visible values only; what is `undefined` is left out, and there is one zero. */
+  readonly copy: unknown
+}
+
+/** The size of arguments within the limits and a copy of them, or why they are refused. Never throws. */
+export const inspect = (params: unknown, limits: ArgumentLimits): Measured | Refusal =>
+  walk(params, limits, true)
+
+/** Whether a value is within the limits. Never throws. */
+export const fits = (value: unknown, limits: ArgumentLimits): boolean =>
+  walk(value, limits, false)._tag === "Ok"
+
+const walk = (params: unknown, limits: ArgumentLimits, copies: boolean): Measured | Refusal => {
+  if (params === undefined) return { _tag: "Ok", bytes: 0, copy: undefined }
+  const walk = new Walk(limits, copies)
   try {
-    return walk(params, limits)
+    const copy = walk.value(params, 0)
+    return walk.failure === undefined
+      ? { _tag: "Ok", bytes: walk.bytes, copy }
+      : refusalOf(walk.failure, limits)
   } catch {
     // Only a proxy's trap can throw here.
     return refuse("json", "The arguments are not JSON: they cannot be read")
   }
 }
 
-/** An object or array being walked, and how far. */
-interface Frame {
-  readonly node: object
-  /** `undefined` for an array. */
-  readonly keys: ReadonlyArray<string> | undefined
-  readonly length: number
-  index: number
-  /** An absent property writes no comma. */
-  written: number
+/** A process has stack for about ten times as much. */
+const deepest = 1000
+
+/** What exceeded which limit, and the way to it. */
+interface Failure {
+  readonly limit: Refusal["limit"]
+  /** `undefined` where the limit says it all. */
+  readonly what: string | undefined
+  /** The value that was too much as soon as it began. */
+  readonly entering: object | undefined
+  readonly path: Array<string | number>
+  readonly nodes: Array<object>
 }
 
-function walk(params: unknown, limits: ArgumentLimits): ReturnType<typeof inspect> {
-  const stack: Array<Frame> = []
-  let frame: Frame | undefined
-  let bytes = 0
-  let items = 0
-  let value = params
-  if (value === undefined) return { _tag: "Ok", bytes }
+// No closures here: a function that has any allocates their variables whenever it begins.
+class Walk {
+  bytes = 0
+  failure: Failure | undefined = undefined
+  #items = 0
+  readonly #limits: ArgumentLimits
+  readonly #copies: boolean
 
-  for (;;) {
+  constructor(limits: ArgumentLimits, copies: boolean) {
+    this.#limits = limits
+    this.#copies = copies
+  }
+
+  /** Counts a value and gives its copy; what it gives after a failure means nothing. */
+  value(value: unknown, depth: number): unknown {
     switch (typeof value) {
       case "string":
-        if (value.length > limits.stringLength) {
-          return tooMuch(
-            stack,
-            "stringLength",
-            `${here(stack)} longer than ${limits.stringLength} characters`
-          )
-        }
-        // A text too large by its length alone is not worth counting.
-        bytes += bytes + value.length > limits.bytes ? value.length : stringBytes(value)
-        break
+        this.#text(value, "longer than")
+        return value
       case "number":
-        if (!Number.isFinite(value)) return refuse("json", `${place(stack)} must be a finite number`)
-        bytes += value >= 0 && value < 10 && Number.isInteger(value) ? 1 : String(value).length
-        break
+        if (!Number.isFinite(value)) return this.#fail("json", "must be a finite number")
+        this.#count(value >= 0 && value < 10 && Number.isInteger(value) ? 1 : String(value).length)
+        return value === 0 ? 0 : value
       case "boolean":
-        bytes += value ? 4 : 5
-        break
-      case "object": {
-        if (value === null) {
-          bytes += 4
-          break
-        }
-        const foreign = notJson(value)
-        if (foreign !== undefined) return refuse("json", `${here(stack)} not JSON: ${foreign}`)
-        if (stack.length >= limits.depth) {
-          return tooMuch(stack, "depth", `The arguments are nested deeper than ${limits.depth} levels`, value)
-        }
-        const keys = Array.isArray(value) ? undefined : Object.keys(value)
-        const length: unknown = keys === undefined ? (value as Array<unknown>).length : keys.length
-        if (!Number.isSafeInteger(length)) return refuse("json", `${here(stack)} not JSON: a proxy`)
-        items += length as number
-        if (items > limits.items) {
-          return tooMuch(
-            stack,
-            "items",
-            `The arguments hold more than ${limits.items} elements and properties`,
-            value
-          )
-        }
-        bytes += 2
-        frame = { node: value, keys, length: length as number, index: -1, written: 0 }
-        stack.push(frame)
-        break
-      }
+        this.#count(value ? 4 : 5)
+        return value
+      case "object":
+        if (value !== null) return this.#node(value, depth)
+        this.#count(4)
+        return null
       default:
-        return refuse("json", `${here(stack)} not JSON: a ${typeof value}`)
+        return this.#fail("json", `not JSON: a ${typeof value}`)
     }
-    if (bytes > limits.bytes) {
-      return tooMuch(stack, "bytes", `The arguments are larger than ${limits.bytes} bytes of JSON`)
-    }
+  }
 
-    // On to the next value that is there.
-    for (;;) {
-      if (frame === undefined) return { _tag: "Ok", bytes }
-      if (++frame.index >= frame.length) {
-        stack.pop()
-        frame = stack[stack.length - 1]
-        continue
-      }
-      const key: string | number = frame.keys === undefined ? frame.index : frame.keys[frame.index]!
-      if (key === "__proto__") return refuse("json", `${here(stack)} not allowed as a name`)
-      // The descriptor, not the property: reading an accessor would run foreign code.
-      const property = Object.getOwnPropertyDescriptor(frame.node, key)
-      if (property !== undefined && !("value" in property)) {
-        return refuse("json", `${here(stack)} not JSON: a computed property`)
-      }
-      value = property?.value
-      if (value === undefined) {
-        if (frame.keys !== undefined) continue
-        return refuse("json", `${here(stack)} not JSON: undefined`)
-      }
-      if (frame.written++ > 0) bytes++
-      if (typeof key === "string") {
-        if (key.length > limits.stringLength) {
-          return tooMuch(stack, "stringLength", `A name is longer than ${limits.stringLength} characters`)
-        }
-        bytes += stringBytes(key) + 1
-      }
-      break
+  #node(node: object, depth: number): unknown {
+    const foreign = notJson(node)
+    if (foreign !== undefined) return this.#fail("json", `not JSON: ${foreign}`)
+    if (depth >= this.#limits.depth || depth >= deepest) return this.#fail("depth", undefined, node)
+    this.#count(2, node)
+    return Array.isArray(node) ? this.#array(node, depth) : this.#record(node, depth)
+  }
+
+  #array(node: ReadonlyArray<unknown>, depth: number): unknown {
+    const length: unknown = node.length
+    if (!Number.isSafeInteger(length)) return this.#fail("json", "not JSON: a proxy")
+    this.#enter(length as number, node)
+    const copy: Array<unknown> | undefined = this.#copies ? [] : undefined
+    for (let index = 0; index < (length as number) && this.failure === undefined; index++) {
+      if (index > 0) this.bytes++
+      const value = this.#read(Object.getOwnPropertyDescriptor(node, index))
+      if (value === undefined && this.failure === undefined) this.#fail("json", "not JSON: undefined")
+      const part = this.failure === undefined ? this.value(value, depth + 1) : undefined
+      copy?.push(part)
+      if (this.failure !== undefined) this.#cameFrom(node, index)
     }
+    return copy
+  }
+
+  #record(node: object, depth: number): unknown {
+    const copy: Record<string, unknown> | undefined = this.#copies ? {} : undefined
+    let written = 0
+    for (const key in node) {
+      const property = Object.getOwnPropertyDescriptor(node, key)
+      // Inherited names come too.
+      if (property === undefined) continue
+      if (key === "__proto__") this.#fail("json", "not allowed as a name")
+      this.#enter(1, undefined)
+      const value = this.#read(property)
+      if (value !== undefined) {
+        // An absent property writes no comma.
+        if (written++ > 0) this.bytes++
+        this.#text(key, "A name is longer than")
+        this.bytes++
+        if (this.failure === undefined) {
+          const part = this.value(value, depth + 1)
+          if (copy !== undefined) copy[key] = part
+        }
+      }
+      if (this.failure !== undefined) {
+        this.#cameFrom(node, key)
+        return copy
+      }
+    }
+    return copy
+  }
+
+  /** By the descriptor and not by the property: reading an accessor would run foreign code. */
+  #read(property: PropertyDescriptor | undefined): unknown {
+    if (property === undefined || "value" in property) return property?.value
+    return this.#fail("json", "not JSON: a computed property")
+  }
+
+  #text(text: string, longer: string): void {
+    const { bytes, stringLength } = this.#limits
+    if (text.length > stringLength) this.#fail("stringLength", `${longer} ${stringLength} characters`)
+    // A text too large by its length alone is not worth counting.
+    else this.#count(this.bytes + text.length > bytes ? text.length : stringBytes(text))
+  }
+
+  #count(bytes: number, entering?: object): void {
+    this.bytes += bytes
+    if (this.bytes > this.#limits.bytes) this.#fail("bytes", undefined, entering)
+  }
+
+  #enter(items: number, entering: object | undefined): void {
+    this.#items += items
+    if (this.#items > this.#limits.items) this.#fail("items", undefined, entering)
+  }
+
+  /** The first failure counts. */
+  #fail(limit: Refusal["limit"], what: string | undefined, entering?: object): undefined {
+    this.failure ??= { limit, what, entering, path: [], nodes: [] }
+    return undefined
+  }
+
+  #cameFrom(node: object, key: string | number): void {
+    this.failure?.nodes.unshift(node)
+    this.failure?.path.unshift(key)
   }
 }
 
-/** The place the walk has reached, as the beginning of a sentence. */
-const here = (stack: ReadonlyArray<Frame>): string => `${place(stack)} ${stack.length === 0 ? "are" : "is"}`
-
-const place = (stack: ReadonlyArray<Frame>): string =>
-  ArgumentPath.subject(stack.map((frame) => frame.keys?.[frame.index] ?? frame.index))
+// --- What was wrong --------------------------------------------------------
 
 const refuse = (limit: Refusal["limit"], message: string): Refusal => ({
   _tag: "ArgumentsRefused",
@@ -153,26 +203,33 @@ const refuse = (limit: Refusal["limit"], message: string): Refusal => ({
   message
 })
 
-/**
- * A cyclic value exceeds some limit sooner or later, so only then is it looked
- * for, and the common call pays nothing. `entering` is the value about to be walked.
- */
-const tooMuch = (
-  stack: ReadonlyArray<Frame>,
-  limit: Refusal["limit"],
-  message: string,
-  entering?: object
-): Refusal => {
+/** A cyclic value exceeds some limit sooner or later, so only then is it looked for, and the common call pays nothing. */
+const refusalOf = ({ entering, limit, nodes, path, what }: Failure, limits: ArgumentLimits): Refusal => {
   const seen = new Set<object>()
-  for (let depth = 0; depth <= stack.length; depth++) {
-    const node = depth < stack.length ? stack[depth]!.node : entering
-    if (node === undefined) break
-    if (seen.has(node)) {
-      return refuse("json", `${here(stack.slice(0, depth))} not JSON: it contains itself`)
-    }
+  for (const [depth, node] of (entering === undefined ? nodes : [...nodes, entering]).entries()) {
+    if (limit !== "json" && seen.has(node)) return refuse("json", sentence(path.slice(0, depth), itself))
     seen.add(node)
   }
-  return refuse(limit, message)
+  switch (limit) {
+    case "depth":
+      return refuse(limit, `The arguments are nested deeper than ${Math.min(limits.depth, deepest)} levels`)
+    case "bytes":
+      return refuse(limit, `The arguments are larger than ${limits.bytes} bytes of JSON`)
+    case "items":
+      return refuse(limit, `The arguments hold more than ${limits.items} elements and properties`)
+    default:
+      return refuse(limit, sentence(path, what ?? ""))
+  }
+}
+
+const itself = "not JSON: it contains itself"
+
+/** What is wrong at a place; some things are said as whole sentences. */
+const sentence = (path: ReadonlyArray<string | number>, what: string): string => {
+  if (what.startsWith("A name")) return what
+  const place = ArgumentPath.subject(path)
+  if (what.startsWith("must")) return `${place} ${what}`
+  return `${place} ${path.length === 0 ? "are" : "is"} ${what}`
 }
 
 /** What a value is that JSON has no word for; `undefined` for plain objects and arrays. */

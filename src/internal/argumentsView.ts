@@ -1,7 +1,7 @@
 /**
  * What may be said of a call's arguments without saying them: a keyed hash, a
  * shape, and the arguments with every secret masked. All are worked out when
- * first read, so that a call pays only for its JSON; that is let go of then.
+ * first read, so that a call pays next to nothing; the arguments are let go of then.
  * Large ones are viewed at once, so that records kept in memory stay small.
  */
 import { hmac } from "@noble/hashes/hmac.js"
@@ -9,8 +9,9 @@ import { sha256 } from "@noble/hashes/sha2.js"
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 import * as Redacted from "effect/Redacted"
 import type { View } from "../Redaction.ts"
+import type { Measured } from "./argumentLimits.ts"
 
-/** Above this many characters of JSON the view is worked out at once. */
+/** Above this many bytes of JSON the view is worked out at once. */
 const keepBelow = 2048
 
 /**
@@ -62,29 +63,32 @@ export interface Viewer {
   readonly hashKey: Uint8Array
   /** The property names that the tool's schema uses itself. */
   readonly names: ReadonlySet<string>
+  /** Decoding hands parts of the arguments on, to a handler that may change them. */
+  readonly sharesInput: boolean
   readonly redact: (raw: unknown) => View
 }
 
 const nothing: View = { value: undefined, masked: [] }
 
 export class ArgumentsView {
-  /** JSON, and no reference: whoever has the arguments may change them. */
-  #json: string | undefined
+  /** The arguments, or their JSON where whoever has them may change them. */
+  #kept: unknown
   #viewer: Viewer | undefined
   #hash: string | undefined
-  #shape = ""
+  #shape: string
   #view: View = nothing
 
-  private constructor(viewer: Viewer | undefined, json: string | undefined, shape: string) {
+  private constructor(viewer: Viewer | undefined, kept: unknown, shape: string) {
     this.#viewer = viewer
-    this.#json = json
+    this.#kept = kept
     this.#shape = shape
-    if (json !== undefined && json.length > keepBelow) this.#read()
   }
 
   /** The view of arguments that were found to be JSON. */
-  static of(viewer: Viewer, raw: unknown): ArgumentsView {
-    return new ArgumentsView(viewer, JSON.stringify(raw) ?? "{}", "")
+  static of(viewer: Viewer, { bytes, copy = {} }: Measured): ArgumentsView {
+    const view = new ArgumentsView(viewer, viewer.sharesInput ? JSON.stringify(copy) : copy, "")
+    if (bytes > keepBelow) view.#read()
+    return view
   }
 
   /** The view of arguments that were never looked into. */
@@ -117,10 +121,10 @@ export class ArgumentsView {
   }
 
   #read(): void {
-    if (this.#json === undefined || this.#viewer === undefined) return
-    const { hashKey, names, redact } = this.#viewer
-    const value: unknown = JSON.parse(this.#json)
-    this.#json = undefined
+    if (this.#viewer === undefined) return
+    const { hashKey, names, redact, sharesInput } = this.#viewer
+    const value: unknown = sharesInput ? JSON.parse(this.#kept as string) : this.#kept
+    this.#kept = undefined
     this.#viewer = undefined
     this.#hash = keyedHash(hashKey, value)
     this.#shape = shapeOf(value, names)

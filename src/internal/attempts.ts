@@ -7,11 +7,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Tracer from "effect/Tracer"
 import type { BudgetExceeded, Reservation, Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
+import type { Admission, Refusal } from "../CircuitBreaker.ts"
 import { type Classified, classify } from "../Classification.ts"
 import { CurrentCall } from "../CurrentCall.ts"
 import type { LimitedCall } from "../RateLimits.ts"
@@ -27,15 +29,28 @@ import {
   limitedOf,
   type Outcome,
   type Refused,
+  type Stoppable,
   taking,
   waiting
 } from "./call.ts"
 import { reportCause, shownIssues } from "./callText.ts"
+import type { DeadlineLine, Due } from "./deadlines.ts"
 import { isDone, isExit } from "./exits.ts"
 import { type Going, startEffect, startPlain } from "./handling.ts"
-import type { CompiledTool } from "./kernel.ts"
+import type { CompiledTool, Kernel } from "./kernel.ts"
+import type { Place } from "./line.ts"
 import * as Raw from "./raw.ts"
-import { after, isLater, onward, refuse, type Soon, type Steps, toEffect } from "./step.ts"
+import {
+  after,
+  isLater,
+  onToNext,
+  onward,
+  refuse,
+  refuseIf,
+  type Soon,
+  type Steps,
+  toEffect
+} from "./step.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
 export const attempts = (call: Call, tool: CompiledTool): Soon<Outcome> =>
@@ -91,7 +106,7 @@ const failed = Effect.fnUntraced(function* (
   kernel.recorder.sink.onChange(call)
   if (delay > 0) {
     const nap = running.clock.sleep(Duration.millis(delay))
-    const killed = yield* toEffect(after(waiting(call, nap), () => undefined))
+    const killed = yield* toEffect(after(call, waiting(call, nap), onToNext))
     if (killed !== undefined) return killed as Refused
   }
   return yield* toEffect(attempts(call, tool))
@@ -120,11 +135,11 @@ const gates: ReadonlyArray<Gate> = [
     enter: (call, tool) =>
       tool.attemptLimits === undefined
         ? undefined
-        : after(waiting(call, tool.attemptLimits.take(limited(call, tool), call.now())), refuseIf),
+        : after(call, waiting(call, tool.attemptLimits.take(limited(call, tool), call.now())), refuseIf),
     look: (call, tool) =>
       tool.attemptLimits === undefined
         ? undefined
-        : after(tool.attemptLimits.peek(limited(call, tool), call.now()), refuseIf)
+        : after(call, tool.attemptLimits.peek(limited(call, tool), call.now()), refuseIf)
   },
   {
     name: "handler",
@@ -139,40 +154,26 @@ const gates: ReadonlyArray<Gate> = [
     name: "circuit",
     enter: (call, tool) => {
       if (tool.circuit === undefined) return undefined
-      return after(call.running.kernel.breaker.admit(tool.circuit, call.now()), (admission) => {
-        if ("_tag" in admission) {
-          call.breaker = "open"
-          return refuse(admission)
-        }
-        call.breaker = admission.probe ? "half_open" : "closed"
-        call.running.admission = admission
-        return undefined
-      })
+      return after(call, call.running.kernel.breaker.admit(tool.circuit, call.now()), knowAdmission)
     },
     look: (call, tool) =>
       tool.circuit === undefined
         ? undefined
-        : after(call.running.kernel.breaker.peek(tool.circuit, call.now()), refuseIf)
+        : after(call, call.running.kernel.breaker.peek(tool.circuit, call.now()), refuseIf)
   },
   {
     name: "budget",
     enter: (call, tool) => {
       const spending = spendingOf(call, tool)
       if (spending === undefined) return undefined
-      const { budget } = call.running.kernel
-      const giveBack = (reserved: Reservation | BudgetExceeded, now: number) =>
-        "_tag" in reserved ? Exit.void : budget.refund(reserved, now)
-      return after(taking(call, budget.reserve(spending, call.now()), giveBack), (reserved) => {
-        if ("_tag" in reserved) return refuse(reserved)
-        call.running.reservation = reserved
-        return undefined
-      })
+      const reserving = call.running.kernel.budget.reserve(spending, call.now())
+      return after(call, taking(call, reserving, giveBackReserved), knowReservation)
     },
     look: (call, tool) => {
       const spending = spendingOf(call, tool)
       return spending === undefined
         ? undefined
-        : after(call.running.kernel.budget.peek(spending, call.now()), refuseIf)
+        : after(call, call.running.kernel.budget.peek(spending, call.now()), refuseIf)
     }
   },
   {
@@ -180,25 +181,57 @@ const gates: ReadonlyArray<Gate> = [
     enter: (call) => {
       const { kernel, lease } = call.running
       if (lease === undefined || call.attempts > 0) return undefined
-      return after(waiting(call, kernel.idempotency.begin(lease, call.now())), () => undefined)
+      return after(call, waiting(call, kernel.idempotency.begin(lease, call.now())), onToNext)
     },
     look: () => undefined
   }
 ]
+
+const knowAdmission = (admission: Admission | Refusal, call: Call): Steps => {
+  if ("_tag" in admission) {
+    call.breaker = "open"
+    return refuse(admission)
+  }
+  call.breaker = admission.probe ? "half_open" : "closed"
+  call.running.admission = admission
+  return undefined
+}
+
+const knowReservation = (reserved: Reservation | BudgetExceeded, call: Call): Steps => {
+  if ("_tag" in reserved) return refuse(reserved)
+  call.running.reservation = reserved
+  return undefined
+}
+
+const giveBackReserved = (
+  reserved: Reservation | BudgetExceeded,
+  now: number,
+  { budget }: Kernel
+): Effect.Effect<void, Reason> => ("_tag" in reserved ? Exit.void : budget.refund(reserved, now))
 
 const admitAttempt = (call: Call, tool: CompiledTool, from: number): Soon<Refused | undefined> => {
   for (let index = from; index < gates.length; index++) {
     const gate = gates[index] as Gate
     call.stage = gate.name
     const step = gate.enter(call, tool) as Soon<Refused | undefined>
-    if (step === undefined) continue
-    if (!isLater(step)) return notAdmitted(call, step)
-    call.waits()
-    return Effect.flatMap(step, (refusal) =>
-      toEffect(refusal === undefined ? admitAttempt(call, tool, index + 1) : notAdmitted(call, refusal))
-    )
+    if (step !== undefined) {
+      return isLater(step) ? admitLater(call, tool, index, step) : notAdmitted(call, step)
+    }
   }
   return undefined
+}
+
+// Apart from the loop, whose every round would have to keep its index for a closure.
+const admitLater = (
+  call: Call,
+  tool: CompiledTool,
+  index: number,
+  step: Effect.Effect<Refused | undefined>
+): Effect.Effect<Refused | undefined> => {
+  call.waits()
+  return Effect.flatMap(step, (refusal) =>
+    toEffect(refusal === undefined ? admitAttempt(call, tool, index + 1) : notAdmitted(call, refusal))
+  )
 }
 
 /** What was admitted by one gate and refused by another says nothing of the tool. */
@@ -225,8 +258,6 @@ export const lookAtAttempt = (call: Call, tool: CompiledTool, from = 0): Steps =
 }
 
 const limited = (call: Call, tool: CompiledTool): LimitedCall => call.running.limited ?? limitedOf(call, tool)
-
-const refuseIf = (reason: Reason | undefined): Steps => (reason === undefined ? undefined : refuse(reason))
 
 /** What an attempt may cost at the most; `undefined` where no limit can apply. */
 const spendingOf = (call: Call, tool: CompiledTool): Spending | undefined => {
@@ -356,68 +387,103 @@ const goesOn = (
   going: Going
 ): Effect.Effect<AttemptEnd> => {
   const { running } = call
-  let stopped: Reason | undefined
-  let end: AttemptEnd | undefined
-  let tell: (() => void) | undefined
-  const stopFor = (reason: Reason | undefined): void => {
-    stopped ??= reason
-    current.abort()
-    going.stop()
-  }
-  const leave = expires(call, tool, stopFor)
-  running.onKilled = () => {
-    if (running.killed !== undefined) stopFor(running.killed)
-  }
-  going.whenEnded((exit) => {
-    leave()
-    running.onKilled = undefined
-    if (current.abandoned !== undefined) {
-      call.abandoned = true
-      running.abandoned = [...(running.abandoned ?? []), current.abandoned]
-    }
-    end =
-      stopped !== undefined && Exit.isFailure(exit)
-        ? { _tag: "Stopped", reason: stopped, cause: exit.cause }
-        : endOf(exit)
-    tell?.()
-  })
-  running.onKilled?.()
+  const wait = new HandlerWait(call, tool, current, going)
+  running.stoppable = wait
+  wait.begin()
+  if (running.killed !== undefined) wait.stop(running.killed)
   call.waits()
-  const whenEnded = Effect.callback<AttemptEnd>((resume) => {
-    tell = () => resume(Exit.succeed(end as AttemptEnd))
-    if (end !== undefined) tell()
-  })
+  const ended = Effect.callback<AttemptEnd>((resume) => wait.whenEnded(resume))
   // The handler has begun: an interruption is seen from here on, whenever it came.
-  return Effect.onInterrupt(running.restore(whenEnded), () => {
-    stopFor(undefined)
+  return Effect.onInterrupt(running.restore(ended), () => {
+    wait.stop(undefined)
     // Its finalizers have run when it has ended.
-    return Effect.flatMap(whenEnded, (end) =>
-      "cause" in end ? reportDefects(call, tool, end.cause) : Exit.void
-    )
+    return Effect.flatMap(ended, (end) => ("cause" in end ? reportDefects(call, tool, end.cause) : Exit.void))
   })
 }
 
-/** Stops the handler when its time is over; gives back how to say that it has ended. */
-const expires = (call: Call, tool: CompiledTool, stopFor: (reason: Reason) => void): (() => void) => {
-  const { clock, fiber, kernel, request } = call.running
-  const now = call.now()
-  const timeout = Math.min(tool.timeout, request.timeout ?? tool.timeout)
-  const left = call.left()
-  const expire = () =>
-    stopFor(
-      left <= timeout
-        ? call.pastDeadline()
-        : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(timeout) }
-    )
-  const allowed = Math.max(0, Math.min(timeout, left))
-  // What many calls are given shares one timer; a duration of a call's own has its own.
-  if (allowed === tool.timeout || allowed === kernel.deadline) {
-    const line = kernel.deadlines.line(clock, allowed)
-    const place = line.join(fiber.context, now, expire)
-    return () => line.leave(place, fiber.context)
+/**
+ * A handler that goes on, and whoever waits for it. One object and no closures
+ * that it holds: V8 puts those into its old space at once, and with each of
+ * them, until the next full collection, whatever its call has held.
+ */
+class HandlerWait implements Stoppable, Due {
+  /** When its time is over. */
+  readonly at: number
+  readonly #call: Call
+  readonly #tool: CompiledTool
+  readonly #attempt: Attempt
+  readonly #going: Going
+  readonly #timeout: number
+  readonly #left: number
+  #line: DeadlineLine | undefined
+  #place: Place<Due> | undefined
+  #timer: Fiber.Fiber<void> | undefined
+  #stopped: Reason | undefined
+  #end: AttemptEnd | undefined
+  #resume: ((end: Effect.Effect<AttemptEnd>) => void) | undefined
+
+  constructor(call: Call, tool: CompiledTool, attempt: Attempt, going: Going) {
+    this.#call = call
+    this.#tool = tool
+    this.#attempt = attempt
+    this.#going = going
+    this.#timeout = Math.min(tool.timeout, call.running.request.timeout ?? tool.timeout)
+    this.#left = call.left()
+    this.at = call.now() + Math.max(0, Math.min(this.#timeout, this.#left))
   }
-  const timer = Effect.runForkWith(fiber.context)(Effect.map(clock.sleep(Duration.millis(allowed)), expire))
-  return () => timer.interruptUnsafe()
+
+  begin(): void {
+    const { clock, fiber, kernel } = this.#call.running
+    const now = this.#call.now()
+    const allowed = this.at - now
+    // What many calls are given shares one timer; a duration of a call's own has its own.
+    if (allowed === this.#tool.timeout || allowed === kernel.deadline) {
+      this.#line = kernel.deadlines.line(clock, allowed)
+      this.#place = this.#line.join(this, fiber.context, now)
+    } else {
+      this.#timer = Effect.runForkWith(fiber.context)(
+        Effect.map(clock.sleep(Duration.millis(allowed)), () => this.expire())
+      )
+    }
+    this.#going.whenEnded(this)
+  }
+
+  expire(): void {
+    this.stop(
+      this.#left <= this.#timeout
+        ? this.#call.pastDeadline()
+        : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(this.#timeout) }
+    )
+  }
+
+  /** The first reason counts. */
+  stop(reason: Reason | undefined): void {
+    this.#stopped ??= reason
+    this.#attempt.abort()
+    this.#going.stop()
+  }
+
+  ended(exit: Exit.Exit<unknown, unknown>): void {
+    const { running } = this.#call
+    const { abandoned } = this.#attempt
+    running.stoppable = undefined
+    if (this.#place !== undefined) this.#line?.leave(this.#place, running.fiber.context)
+    this.#timer?.interruptUnsafe()
+    if (abandoned !== undefined) {
+      this.#call.abandoned = true
+      running.abandoned = [...(running.abandoned ?? []), abandoned]
+    }
+    this.#end =
+      this.#stopped !== undefined && Exit.isFailure(exit)
+        ? { _tag: "Stopped", reason: this.#stopped, cause: exit.cause }
+        : endOf(exit)
+    this.#resume?.(Exit.succeed(this.#end))
+  }
+
+  whenEnded(resume: (end: Effect.Effect<AttemptEnd>) => void): void {
+    this.#resume = resume
+    if (this.#end !== undefined) resume(Exit.succeed(this.#end))
+  }
 }
 
 const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>

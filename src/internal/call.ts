@@ -35,6 +35,7 @@ import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import type { Attempt } from "./attempt.ts"
+import { isDone, isExit } from "./exits.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 
@@ -204,7 +205,7 @@ export class Call implements CallRecord {
       abandoned: undefined,
       leave: undefined,
       killed: undefined,
-      onKilled: undefined
+      stoppable: undefined
     }
   }
 
@@ -317,8 +318,12 @@ export interface Running {
   /** Takes the call off the kill switch's list. */
   leave: (() => void) | undefined
   killed: Extract<Reason, { _tag: "Killed" }> | undefined
-  /** What ends the wait the call is in, when it is killed. */
-  onKilled: (() => void) | undefined
+  /** The wait that the call is in, as far as it can be ended from outside. */
+  stoppable: Stoppable | undefined
+}
+
+export interface Stoppable {
+  readonly stop: (reason: Reason) => void
 }
 
 const earlier = (a: number | undefined, b: number | undefined): number | undefined =>
@@ -337,7 +342,7 @@ export const limitedOf = ({ running }: Call, tool: CompiledTool): LimitedCall =>
 
 /** Waits: for no longer than the deadline allows, and not when the call is killed meanwhile. */
 export const waiting = <A, E>(call: Call, wait: Effect.Effect<A, E>): Effect.Effect<A, E | Reason> =>
-  waitingUntil(call, wait, call.deadline)
+  isExit(wait) ? wait : waitingUntil(call, wait, call.deadline)
 
 /** The same with another deadline than the call's own, or none. */
 export const waitingUntil = <A, E>(
@@ -345,7 +350,6 @@ export const waitingUntil = <A, E>(
   wait: Effect.Effect<A, E>,
   deadline: number | undefined
 ): Effect.Effect<A, E | Reason> => {
-  if (Exit.isExit(wait)) return wait as Exit.Exit<A, E>
   call.waits()
   const { restore } = call.running
   const inTime =
@@ -365,30 +369,39 @@ export const waitingUntil = <A, E>(
 export const taking = <A>(
   call: Call,
   take: Effect.Effect<A, Reason>,
-  giveBack: (taken: A, now: number) => Effect.Effect<void, Reason>
-): Effect.Effect<A, Reason> => {
-  if (Exit.isExit(take)) return take
-  return Effect.suspend(() => {
+  giveBack: GiveBack<A>
+): Effect.Effect<A, Reason> => (isExit(take) ? take : takingLater(call, take, giveBack))
+
+export type GiveBack<A> = (taken: A, now: number, kernel: Kernel) => Effect.Effect<void, Reason>
+
+const takingLater = <A>(
+  call: Call,
+  take: Effect.Effect<A, Reason>,
+  giveBack: GiveBack<A>
+): Effect.Effect<A, Reason> =>
+  Effect.suspend(() => {
     call.waits()
     // By then the call has ended, and holds nothing any more.
-    const { clock, fiber: caller } = call.running
+    const { clock, fiber: caller, kernel } = call.running
     const fork = Effect.runForkWith(caller.context)
     const fiber = fork(take)
     const tooLate = () =>
       fiber.addObserver((exit) => {
         if (Exit.isFailure(exit)) return
-        fork(Effect.catchCause(giveBack(exit.value, clock.currentTimeMillisUnsafe()), ErrorReporter.report))
+        const given = giveBack(exit.value, clock.currentTimeMillisUnsafe(), kernel)
+        fork(Effect.catchCause(given, ErrorReporter.report))
       })
     return Effect.onError(waiting(call, Fiber.join(fiber)), () => Effect.sync(tooLate))
   })
-}
 
 /**
  * Writes what must be written at the end of a call, whatever happens. A store that does not answer within 10 seconds is
  * left to end by itself: operators hear of it, and the call has ended all the same.
  */
-export const closing = (call: Call, write: Effect.Effect<void, Reason>): Effect.Effect<void> => {
-  if (Exit.isExit(write) && Exit.isSuccess(write)) return Exit.void
+export const closing = (call: Call, write: Effect.Effect<void, Reason>): Effect.Effect<void> =>
+  isDone(write) ? Exit.void : closingLater(call, write)
+
+const closingLater = (call: Call, write: Effect.Effect<void, Reason>): Effect.Effect<void> => {
   const { clock, fiber } = call.running
   const fork = Effect.runForkWith(fiber.context)
   return Effect.callback((resume) => {
@@ -410,12 +423,9 @@ const longestClosing = 10_000
 const killed = (call: Call): Effect.Effect<never, Reason> =>
   Effect.callback((resume) => {
     const { running } = call
-    const stop = () => {
-      if (running.killed !== undefined) resume(Exit.fail(running.killed))
-    }
-    running.onKilled = stop
-    stop()
+    running.stoppable = { stop: (reason) => resume(Exit.fail(reason)) }
+    if (running.killed !== undefined) resume(Exit.fail(running.killed))
     return Effect.sync(() => {
-      running.onKilled = undefined
+      running.stoppable = undefined
     })
   })

@@ -9,7 +9,6 @@
  * A tool's own `needsApproval` is asked again whenever the call runs, and then
  * without the conversation: no toolkit is told of it.
  */
-import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -27,20 +26,21 @@ import { CurrentWaiting } from "./currentWaiting.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
-import { after, onward, refuse, type Steps } from "./step.ts"
+import { after, onward, refuse, type Step, type Steps } from "./step.ts"
 
-/** Effect's own `needsApproval`. A question that can't be answered counts as yes. */
+/** What Effect's own `needsApproval` says, if the tool has one. A question that can't be answered counts as yes. */
 export const toolsOwn = (
+  call: Call,
   { facts }: CompiledTool,
-  params: unknown,
-  context: Tool.NeedsApprovalContext
-): Effect.Effect<Verdict.Verdict> => {
+  params: unknown
+): Effect.Effect<Verdict.Verdict> | undefined => {
   const { needsApproval } = facts.tool
-  if (needsApproval === undefined || needsApproval === false) return Exit.succeed(Verdict.allow)
+  if (needsApproval === undefined || needsApproval === false) return undefined
   const needed = Verdict.confirm("needsApproval", "The tool asks for a confirmation.")
   if (needsApproval === true) return Exit.succeed(needed)
   return Effect.suspend(() => {
-    const answer = needsApproval(params, context)
+    const { messages = [] } = call.running.request
+    const answer = needsApproval(params, { toolCallId: call.callId, messages })
     return Effect.isEffect(answer) ? answer : Effect.succeed(answer)
   }).pipe(
     Effect.catchCause((cause) =>
@@ -56,7 +56,7 @@ export const toolsOwn = (
 export const confirm = (call: Call, tool: CompiledTool): Steps => {
   const { request, verdict } = call.running
   if (verdict._tag === "Allow" && request.approval === undefined) return undefined
-  return after(decisionAbout(call, tool), (redeemed) => {
+  return after(call, decisionAbout(call, tool), (redeemed) => {
     const settled = settledBy(call, redeemed)
     if (settled === undefined) return undecided(call, tool, redeemed)
     return settled === through ? undefined : settled
@@ -94,6 +94,7 @@ export const lookAtConfirmation = (call: Call, tool: CompiledTool): Steps => {
   const { kernel, request, verdict } = call.running
   if (verdict._tag === "Allow" && request.approval === undefined) return undefined
   return after(
+    call,
     waiting(call, kernel.approvals.peek(subjectOf(call, tool), request.approval, call.now())),
     (redeemed) => {
       const settled = settledBy(call, redeemed)
@@ -129,7 +130,7 @@ const undecided = (call: Call, tool: CompiledTool, redeemed: Redeemed): Steps =>
   // With a token for a call that needs none any more.
   if (verdict._tag === "Allow") return undefined
   if (redeemed._tag === "Pending") return pending(call, redeemed.request)
-  return after(waiting(call, kernel.approvals.ask(questionOf(call, tool), call.now())), (asked) =>
+  return after(call, waiting(call, kernel.approvals.ask(questionOf(call, tool), call.now())), (asked) =>
     answer(call, asked)
   )
 }
@@ -161,7 +162,7 @@ const pending = (call: Call, request: ApprovalRequest): Steps => {
   const decision = Effect.andThen(approvals.decided(request.id), approvals.get(request.id))
   // The caller's point in time stands; a default duration does not run while a human decides.
   const wait = Effect.andThen(releaseKey(call, since), waitingUntil(call, decision, running.callersDeadline))
-  return after(running.request.park === undefined ? wait : running.request.park(wait), (decided) => {
+  return after(call, running.request.park === undefined ? wait : running.request.park(wait), (decided) => {
     if (running.defaultDeadline !== undefined) running.defaultDeadline += call.now() - since
     if (decided === undefined || decided.state === "expired") {
       return refuse({ _tag: "ApprovalInvalid", why: "expired" })
@@ -172,26 +173,25 @@ const pending = (call: Call, request: ApprovalRequest): Steps => {
   })
 }
 
-/** Uses the grant, once; and takes over the idempotency key where that is what was asked. */
-export const confirmed = (call: Call, tool: CompiledTool): Steps => {
-  const { grant, kernel, request } = call.running
-  if (grant === undefined) return undefined
-  const redeem = (): Steps =>
-    after(
-      waiting(call, kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now())),
-      (redeemed): Steps => {
-        if (redeemed._tag === "Invalid") return refuse(redeemed.reason)
-        if (redeemed._tag === "Rejected") return refuse(rejection(redeemed.request))
-        // Somebody else has used it since it was found.
-        if (redeemed._tag !== "Granted") return refuse({ _tag: "ApprovalInvalid", why: "used" })
-        call.approval = redeemed.request.id
-        return call.running.mayTakeOver ? claimAfterAsking(call, tool) : undefined
-      }
-    )
-  // A circuit that is open, or a budget that is spent, must not cost a human another answer.
-  return onward(call, tool, lookAtAttempt(call, tool), (_call, _tool, refused) =>
-    refused === undefined ? redeem() : refused
-  )
+/**
+ * Uses the grant, once; and takes over the idempotency key where that is what was asked. A circuit that is open, or a
+ * budget that is spent, must not cost a human another answer.
+ */
+export const confirmed = (call: Call, tool: CompiledTool): Steps =>
+  call.running.grant === undefined ? undefined : onward(call, tool, lookAtAttempt(call, tool), redeem)
+
+const redeem = (call: Call, tool: CompiledTool, refused: Step): Steps => {
+  if (refused !== undefined) return refused
+  const { kernel, mayTakeOver, request } = call.running
+  const redeeming = kernel.approvals.redeem(subjectOf(call, tool), request.approval, call.now())
+  return after(call, waiting(call, redeeming), (redeemed): Steps => {
+    if (redeemed._tag === "Invalid") return refuse(redeemed.reason)
+    if (redeemed._tag === "Rejected") return refuse(rejection(redeemed.request))
+    // Somebody else has used it since it was found.
+    if (redeemed._tag !== "Granted") return refuse({ _tag: "ApprovalInvalid", why: "used" })
+    call.approval = redeemed.request.id
+    return mayTakeOver ? claimAfterAsking(call, tool) : undefined
+  })
 }
 
 // --- In a conversation -----------------------------------------------------

@@ -20,7 +20,9 @@ import { Line, type Place } from "./line.ts"
 
 /** What is told when its time has come, unless it has left before. */
 export interface Due {
+  /** Milliseconds since the epoch. */
   readonly at: number
+  /** Must not throw. */
   readonly expire: () => void
 }
 
@@ -36,7 +38,7 @@ export class Deadlines {
     }
     let line = lines.get(millis)
     if (line === undefined) {
-      line = new DeadlineLine(clock, millis)
+      line = new DeadlineLine(clock)
       lines.set(millis, line)
     }
     return line
@@ -45,20 +47,18 @@ export class Deadlines {
 
 export class DeadlineLine {
   readonly #clock: Clock.Clock
-  readonly #millis: number
   readonly #waiting = new Line<Due>()
   #sleeper: Fiber.Fiber<void> | undefined
   #checking = false
 
-  constructor(clock: Clock.Clock, millis: number) {
+  constructor(clock: Clock.Clock) {
     this.#clock = clock
-    this.#millis = millis
   }
 
-  /** Joins the line; `expire` must not throw. The sleeper runs in the context of whoever finds it missing. */
-  join(context: Context.Context<never>, now: number, expire: () => void): Place<Due> {
-    const place = this.#waiting.join({ at: now + this.#millis, expire })
-    if (this.#sleeper === undefined) this.#arm(context, now, place.value.at)
+  /** Joins the line, which whoever is due no earlier must do later. Sleeps in the context of who finds no sleeper. */
+  join(due: Due, context: Context.Context<never>, now: number): Place<Due> {
+    const place = this.#waiting.join(due)
+    if (this.#sleeper === undefined) this.#arm(context, now, due.at)
     return place
   }
 

@@ -9,7 +9,6 @@ import * as Exit from "effect/Exit"
 import { classOf, table } from "../ToolError.ts"
 import { keep, keeps, settleKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
-import { copyOf } from "./argumentsCopy.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { reportAttempt, settleAttempt } from "./attempts.ts"
 import { type Call, closing, type Outcome } from "./call.ts"
@@ -42,31 +41,43 @@ export const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
 
   // Each has been begun by whoever gave it; most are done.
   let last: ReadonlyArray<Effect.Effect<void>> = none
-  const then = (effect: Effect.Effect<void>): void => {
-    if (!isDone(effect)) last = [...last, effect]
-  }
   // Only an interruption and a bug leave an admission unreported and an attempt unsettled. What never came to its
   // handler (a cost that could not be worked out) says nothing of the tool.
   const began = running.attempt !== undefined
-  if (running.admission !== undefined) then(reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
-  if (began || running.reservation !== undefined) then(settleAttempt(call, false))
-  if (running.lease !== undefined) then(closing(call, settleKey(call, running.lease, outcome)))
-  if (tool !== undefined && keeps(tool)) for (const put of keep(call, tool, outcome)) then(closing(call, put))
+  if (running.admission !== undefined) {
+    last = unlessDone(last, reportAttempt(call, began ? reason : { _tag: "Cancelled" }))
+  }
+  if (began || running.reservation !== undefined) last = unlessDone(last, settleAttempt(call, false))
+  if (running.lease !== undefined) {
+    last = unlessDone(last, closing(call, settleKey(call, running.lease, outcome)))
+  }
+  if (tool !== undefined && keeps(tool)) {
+    for (const put of keep(call, tool, outcome)) last = unlessDone(last, closing(call, put))
+  }
   mark(call, outcome)
   remember(call, outcome)
   const encoded = "encoded" in outcome ? outcome.encoded : undefined
-  then(closing(call, kernel.audit.outcome(call, encoded, call.now(), tool?.redaction.result)))
+  const told = kernel.audit.outcome(call, encoded, call.now(), tool?.redaction.result)
+  last = unlessDone(last, closing(call, told))
   if (last.length === 0) {
     record(call)
     return Exit.void
   }
-  return Effect.andThen(
-    Effect.forEach(last, (effect) => Effect.catchCause(effect, ErrorReporter.report), { discard: true }),
-    Effect.sync(() => record(call))
-  )
+  return recordAfter(call, last)
 }
 
 const none: ReadonlyArray<never> = []
+
+const unlessDone = (
+  last: ReadonlyArray<Effect.Effect<void>>,
+  effect: Effect.Effect<void>
+): ReadonlyArray<Effect.Effect<void>> => (isDone(effect) ? last : [...last, effect])
+
+const recordAfter = (call: Call, last: ReadonlyArray<Effect.Effect<void>>): Effect.Effect<void> =>
+  Effect.map(
+    Effect.forEach(last, (effect) => Effect.catchCause(effect, ErrorReporter.report), { discard: true }),
+    () => record(call)
+  )
 
 const record = (call: Call): void => {
   const { sink } = call.running.kernel.recorder
@@ -85,7 +96,7 @@ const view = (call: Call, tool: CompiledTool): void => {
   })
   call.arguments =
     inspection._tag === "Ok"
-      ? ArgumentsView.of(tool.viewer, copyOf(params))
+      ? ArgumentsView.of(tool.viewer, inspection)
       : ArgumentsView.refused(inspection.limit)
 }
 

@@ -5,15 +5,21 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type { Attempt } from "./attempt.ts"
 import { isExit } from "./exits.ts"
 
 type Ending = Exit.Exit<unknown, unknown>
 
+/** Who is told when a handler has ended. */
+export interface Observer {
+  readonly ended: (exit: Ending) => void
+}
+
 /** A handler that goes on. */
 export interface Going {
-  /** Tells how it ended, now or later. */
-  readonly whenEnded: (tell: (exit: Ending) => void) => void
+  /** Tells how it ended, now or later; whoever asks last is told. */
+  readonly whenEnded: (observer: Observer) => void
   /** Makes it end soon; doing so twice changes nothing. */
   readonly stop: () => void
 }
@@ -47,12 +53,23 @@ export const startEffect = (
 ): Ending | Going => {
   if (isExit(effect)) return effect
   const fiber = Effect.runForkWith(context())(effect)
-  return (
-    fiber.pollUnsafe() ?? {
-      whenEnded: (tell) => void fiber.addObserver(tell),
-      stop: () => fiber.interruptUnsafe()
-    }
-  )
+  return fiber.pollUnsafe() ?? new Forked(fiber)
+}
+
+class Forked implements Going {
+  readonly #fiber: Fiber.Fiber<unknown, unknown>
+
+  constructor(fiber: Fiber.Fiber<unknown, unknown>) {
+    this.#fiber = fiber
+  }
+
+  whenEnded(observer: Observer): void {
+    this.#fiber.addObserver((exit) => observer.ended(exit))
+  }
+
+  stop(): void {
+    this.#fiber.interruptUnsafe()
+  }
 }
 
 const isPromiseLike = (value: unknown): value is PromiseLike<unknown> =>
@@ -63,7 +80,7 @@ class Settling implements Going {
   readonly #attempt: Attempt
   readonly #settled: Promise<void>
   #exit: Ending | undefined
-  #tell: ((exit: Ending) => void) | undefined
+  #observer: Observer | undefined
   #stopped = false
 
   constructor(promise: PromiseLike<unknown>, attempt: Attempt) {
@@ -75,9 +92,9 @@ class Settling implements Going {
     )
   }
 
-  whenEnded(tell: (exit: Ending) => void): void {
-    if (this.#exit !== undefined) tell(this.#exit)
-    else this.#tell = tell
+  whenEnded(observer: Observer): void {
+    this.#observer = observer
+    if (this.#exit !== undefined) observer.ended(this.#exit)
   }
 
   stop(): void {
@@ -96,6 +113,6 @@ class Settling implements Going {
   #end(exit: Ending): void {
     if (this.#exit !== undefined) return
     this.#exit = exit
-    this.#tell?.(exit)
+    this.#observer?.ended(exit)
   }
 }

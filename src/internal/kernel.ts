@@ -168,6 +168,7 @@ export class Kernel {
       viewer: {
         hashKey: this.keyring.key("arguments"),
         names: codec.names,
+        sharesInput: codec.sharesInput,
         redact: redaction.params
       },
       screening: this.screening.forTool(facts),

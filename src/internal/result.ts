@@ -57,7 +57,7 @@ const failed = (
 /** A value, or the beginning of its JSON text where it is larger than `maxBytes` or deeper than can be written. */
 export const capped = (value: unknown, maxBytes: number): Pick<ToolResult, "value" | "truncated"> => {
   // The common result is measured without being written.
-  if (ArgumentLimits.inspect(value, { ...unlimited, bytes: maxBytes })._tag === "Ok") return { value }
+  if (ArgumentLimits.fits(value, { ...unlimited, bytes: maxBytes })) return { value }
   let whole = true
   const upTo = (part: unknown, levels: number): unknown => {
     if (part === null || typeof part !== "object") return part

@@ -8,23 +8,25 @@
  * nothing but the call.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { Stage as StageName } from "../CallRecord.ts"
+import type { Access } from "../Permissions.ts"
 import type { ToolRules } from "../SecurityPolicy.ts"
 import type { Reason } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Verdict from "../Verdict.ts"
 import { cached, claimKey, peekKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
-import { copyOf } from "./argumentsCopy.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { attempts, lookAtAttempt } from "./attempts.ts"
 import { type Call, limitedOf, waiting } from "./call.ts"
 import { shownIssues, shownPlaces, shownVerdict } from "./callText.ts"
 import { confirm, confirmed, lookAtConfirmation, toolsOwn } from "./confirmation.ts"
 import { encodeParams } from "./encodeParams.ts"
+import { isExit } from "./exits.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
-import { after, refuse, type Step, type Steps } from "./step.ts"
+import { after, onToNext, onward, refuse, refuseIf, type Step, type Steps } from "./step.ts"
 
 export interface Stage {
   readonly name: StageName
@@ -61,7 +63,7 @@ const killSwitch: Stage = {
     if (killed !== undefined) return refuse(killed)
     running.leave ??= kernel.killSwitch.enter(tool.facts, caller, (reason) => {
       running.killed ??= reason
-      running.onKilled?.()
+      running.stoppable?.stop(running.killed)
     })
     return undefined
   },
@@ -74,11 +76,17 @@ const killSwitch: Stage = {
 const permissions: Stage = {
   name: "permissions",
   enter: (call, tool) =>
-    after(waiting(call, call.running.kernel.permissions.check(call.running.caller, tool.facts)), (access) => {
-      if (access._tag === "Granted") return undefined
-      const { message, missing } = access
-      return refuse({ _tag: "PermissionDenied", message, missing })
-    })
+    after(
+      call,
+      waiting(call, call.running.kernel.permissions.check(call.running.caller, tool.facts)),
+      unlessDenied
+    )
+}
+
+const unlessDenied = (access: Access): Step => {
+  if (access._tag === "Granted") return undefined
+  const { message, missing } = access
+  return refuse({ _tag: "PermissionDenied", message, missing })
 }
 
 const policy: Stage = {
@@ -139,18 +147,17 @@ const rateLimit: Stage = {
     running.limited = limitedOf(call, tool)
     if (!mayAsk(call, tool, running.rules as ToolRules)) return takeQuota.enter(call, tool)
     running.quota = "looked"
-    return after(callLimits.peek(running.limited, call.now()), (refusal) => {
-      if (refusal === undefined) return undefined
-      running.quota = "none"
-      return refuse(refusal)
-    })
+    return after(call, callLimits.peek(running.limited, call.now()), lookedAt)
   },
   look: (call, tool) =>
     tool.callLimits === undefined
       ? undefined
-      : after(tool.callLimits.peek(limitedOf(call, tool), call.now()), (refusal) =>
-          refusal === undefined ? undefined : refuse(refusal)
-        )
+      : after(call, tool.callLimits.peek(limitedOf(call, tool), call.now()), refuseIf)
+}
+
+const lookedAt = (refusal: Reason | undefined, { running }: Call): Step => {
+  if (refusal !== undefined) running.quota = "none"
+  return refuseIf(refusal)
 }
 
 const takeQuota: Stage = {
@@ -161,12 +168,14 @@ const takeQuota: Stage = {
     if (callLimits === undefined || running.limited === undefined || running.quota === "taken") {
       return undefined
     }
-    return after(waiting(call, callLimits.take(running.limited, call.now())), (refusal) => {
-      running.quota = refusal === undefined ? "taken" : "none"
-      return refusal === undefined ? undefined : refuse(refusal)
-    })
+    return after(call, waiting(call, callLimits.take(running.limited, call.now())), taken)
   },
   look: rateLimit.look as Stage["enter"]
+}
+
+const taken = (refusal: Reason | undefined, { running }: Call): Step => {
+  running.quota = refusal === undefined ? "taken" : "none"
+  return refuseIf(refusal)
 }
 
 // --- The arguments ---------------------------------------------------------
@@ -177,7 +186,7 @@ const size: Stage = {
     const { request } = call.running
     if (request.decoded !== true) return measured(call, tool, request.params)
     // Where Effect has decoded before, the arguments are encoded again; some schemas cannot.
-    return after(encodeParams(tool, Raw.read(request.params)), (encoded) => {
+    return after(call, encodeParams(tool, Raw.read(request.params)), (encoded) => {
       call.running.params = request.params
       return measured(call, tool, encoded === undefined ? request.params : Raw.of(encoded))
     })
@@ -185,13 +194,11 @@ const size: Stage = {
 }
 
 const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
-  const given = Raw.read(params)
-  const inspection = ArgumentLimits.inspect(given, (call.running.rules as ToolRules).limits)
+  const inspection = ArgumentLimits.inspect(Raw.read(params), (call.running.rules as ToolRules).limits)
   if (inspection._tag === "Ok") {
     // From here on everything that looks at the arguments looks at the same ones, and nobody else has them.
-    const raw = copyOf(given)
-    call.running.raw = Raw.of(raw ?? {})
-    call.arguments = ArgumentsView.of(tool.viewer, raw)
+    call.running.raw = Raw.of(inspection.copy ?? {})
+    call.arguments = ArgumentsView.of(tool.viewer, inspection)
     return undefined
   }
   call.running.raw = params
@@ -210,11 +217,18 @@ const policyRaw: Stage = {
 const byArguments = (call: Call, tool: CompiledTool, stage: StageName, params: unknown): Step => {
   const { byArguments, shadow } = call.running.rules as ToolRules
   if (byArguments === undefined && shadow?.byArguments === undefined) return undefined
-  const { caller } = call.running
-  const says = (rule: typeof byArguments) =>
-    rule === undefined ? Verdict.allow : shownVerdict(call, tool, rule(params, caller))
-  return ruled(call, stage, says(byArguments), shadow === undefined ? undefined : says(shadow.byArguments))
+  const said = says(call, tool, byArguments, params)
+  const inShadow = shadow === undefined ? undefined : says(call, tool, shadow.byArguments, params)
+  return ruled(call, stage, said, inShadow)
 }
+
+const says = (
+  call: Call,
+  tool: CompiledTool,
+  rule: ToolRules["byArguments"],
+  params: unknown
+): Verdict.Verdict =>
+  rule === undefined ? Verdict.allow : shownVerdict(call, tool, rule(params, call.running.caller))
 
 const decode: Stage = {
   name: "decode",
@@ -222,15 +236,24 @@ const decode: Stage = {
   enter: (call, tool) => {
     const { running } = call
     if (running.request.decoded === true) return undefined
-    const decoding = Effect.mapErrorEager(tool.codec.decode(Raw.read(running.raw)), (issues) =>
-      Validation.invalidParams(shownIssues(call, tool, issues))
-    )
-    return after(waiting(call, decoding), (params) => {
-      running.params = Raw.of(params)
-      return undefined
-    })
+    const decoding = tool.codec.decode(Raw.read(running.raw))
+    return isExit(decoding) && Exit.isSuccess(decoding)
+      ? decoded(decoding.value, call)
+      : after(call, waiting(call, withShownIssues(call, tool, decoding)), decoded)
   }
 }
+
+const decoded = (params: unknown, { running }: Call): Step => {
+  running.params = Raw.of(params)
+  return undefined
+}
+
+const withShownIssues = (
+  call: Call,
+  tool: CompiledTool,
+  decoding: Validation.Outcome<unknown>
+): Effect.Effect<unknown, Reason> =>
+  Effect.mapErrorEager(decoding, (issues) => Validation.invalidParams(shownIssues(call, tool, issues)))
 
 /** Also what the caller and the tool itself wish, which only a decoded call can be asked about. */
 const policyDecoded: Stage = {
@@ -244,15 +267,14 @@ const policyDecoded: Stage = {
     if (running.request.requireConfirmation === true) {
       running.verdict = Verdict.combine(running.verdict, callersWish)
     }
-    const own = toolsOwn(tool, params, {
-      toolCallId: call.callId,
-      messages: running.request.messages ?? []
-    })
-    return after(waiting(call, own), (wish) => {
-      running.verdict = Verdict.combine(running.verdict, wish)
-      return undefined
-    })
+    const own = toolsOwn(call, tool, params)
+    return own === undefined ? undefined : after(call, waiting(call, own), wished)
   }
+}
+
+const wished = (wish: Verdict.Verdict, { running }: Call): Step => {
+  running.verdict = Verdict.combine(running.verdict, wish)
+  return undefined
 }
 
 const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
@@ -341,7 +363,7 @@ const bulkhead: Stage = {
     const ticket = tool.bulkhead.enter()
     if ("_tag" in ticket) return refuse(ticket)
     call.running.ticket = ticket
-    return ticket.wait === undefined ? undefined : after(waiting(call, ticket.wait), () => undefined)
+    return ticket.wait === undefined ? undefined : after(call, waiting(call, ticket.wait), onToNext)
   },
   look: (_, tool) => {
     const refusal = tool.bulkhead?.peek()
@@ -358,17 +380,16 @@ const audit: Stage = {
 
 /** What cannot be recorded runs all the same where the log's own rule says so; the log tells of it loudly. */
 const unlessRefused = (call: Call, tool: CompiledTool, written: Effect.Effect<void, Reason>): Steps => {
-  const step = after(written, () => undefined)
-  if (step === undefined) return undefined
-  const { audit } = call.running.kernel
-  const overruled = (step: Step): Step =>
-    typeof step === "object" &&
-    step.reason?._tag === "Unavailable" &&
-    audit.whenUnavailable(tool.facts.destructive) === "run"
-      ? undefined
-      : step
-  return Effect.isEffect(step) ? Effect.map(step as Effect.Effect<Step>, overruled) : overruled(step as Step)
+  const step = after(call, written, onToNext)
+  return step === undefined ? undefined : onward(call, tool, step, overruled)
 }
+
+const overruled = (call: Call, tool: CompiledTool, step: Step): Step =>
+  typeof step === "object" &&
+  step.reason?._tag === "Unavailable" &&
+  call.running.kernel.audit.whenUnavailable(tool.facts.destructive) === "run"
+    ? undefined
+    : step
 
 const handler: Stage = { name: "handler", needs: "decode", enter: attempts, look: lookAtAttempt }
 

@@ -20,20 +20,41 @@ export type Soon<A> = A | Effect.Effect<A>
 export type Steps = Soon<Step>
 
 /** Whether it must be waited for. */
-export const isLater = <A>(soon: Soon<A>): soon is Effect.Effect<A> => Effect.isEffect(soon)
+export const isLater = <A>(soon: Soon<A>): soon is Effect.Effect<A> =>
+  typeof soon === "object" && soon !== null && Effect.TypeId in soon
 
 export const refuse = (reason: Reason): Outcome => ({ reason })
 
-/** Goes on with what a port answers, at once where the answer is there. A port's failure is the call's reason. */
-export const after = <A>(answer: Effect.Effect<A, Reason>, next: (value: A) => Steps): Steps => {
-  if (isExit(answer)) {
-    return Exit.isSuccess(answer) ? next(answer.value) : failed(answer.cause)
-  }
-  return Effect.matchCauseEffect(answer, {
-    onSuccess: (value) => toEffect(next(value)),
+/**
+ * Goes on with what a port answers, at once where the answer is there. A port's failure is the call's reason. A `next`
+ * that is a function of its module costs no closure.
+ */
+export const after = <A>(
+  call: Call,
+  answer: Effect.Effect<A, Reason>,
+  next: (value: A, call: Call) => Steps
+): Steps => {
+  if (!isExit(answer)) return afterLater(call, answer, next)
+  return Exit.isSuccess(answer) ? next(answer.value, call) : failed(answer.cause)
+}
+
+// What makes closures is apart from what every call does: their variables are allocated wherever a function begins that
+// has any, whether it comes to them or not.
+const afterLater = <A>(
+  call: Call,
+  answer: Effect.Effect<A, Reason>,
+  next: (value: A, call: Call) => Steps
+): Effect.Effect<Step> =>
+  Effect.matchCauseEffect(answer, {
+    onSuccess: (value) => toEffect(next(value, call)),
     onFailure: (cause) => toEffect(failed(cause))
   })
-}
+
+export const refuseIf = (reason: Reason | undefined): Outcome | undefined =>
+  reason === undefined ? undefined : refuse(reason)
+
+/** What there is to do after an answer that says nothing. */
+export const onToNext = (): undefined => undefined
 
 /** Goes on with a value, at once where it is there. A `next` that is a function of its module costs no closure then. */
 export const onward = <A, B>(
@@ -41,10 +62,16 @@ export const onward = <A, B>(
   tool: CompiledTool,
   soon: Soon<A>,
   next: (call: Call, tool: CompiledTool, value: A) => Soon<B>
-): Soon<B> => {
-  if (!isLater(soon)) return next(call, tool, soon)
+): Soon<B> => (isLater(soon) ? onwardLater(call, tool, soon, next) : next(call, tool, soon))
+
+const onwardLater = <A, B>(
+  call: Call,
+  tool: CompiledTool,
+  later: Effect.Effect<A>,
+  next: (call: Call, tool: CompiledTool, value: A) => Soon<B>
+): Effect.Effect<B> => {
   call.waits()
-  return Effect.flatMap(soon, (value) => toEffect(next(call, tool, value)))
+  return Effect.flatMap(later, (value) => toEffect(next(call, tool, value)))
 }
 
 /** As an effect, for whoever must wait for it. */

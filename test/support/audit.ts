@@ -71,7 +71,10 @@ export const overStore = (
 
 /** Arguments as the pipeline keeps them. */
 export const args = (raw: unknown): ArgumentsView =>
-  ArgumentsView.of({ hashKey: keyring.key("arguments"), names: new Set(), redact: view }, raw)
+  ArgumentsView.of(
+    { hashKey: keyring.key("arguments"), names: new Set(), redact: view, sharesInput: false },
+    { _tag: "Ok", bytes: JSON.stringify(raw)?.length ?? 2, copy: raw }
+  )
 
 /** A call that has reached its handler. */
 export const running = (fields: Partial<CallRecord> = {}): LiveRecord => {
