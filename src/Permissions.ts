@@ -47,14 +47,15 @@ export interface Options {
 const granted: Access = { _tag: "Granted" }
 const grantedAtOnce: Effect.Effect<Access> = Exit.succeed(granted)
 
+/** What somebody holds. A set is one. */
+export interface Held extends Iterable<Capability.Capability> {
+  readonly has: (capability: Capability.Capability) => boolean
+}
+
 /** The rule, as a pure function. */
-export const check = (
-  held: ReadonlySet<Capability.Capability>,
-  tool: ToolFacts,
-  undeclared: "allow" | "deny"
-): Access => {
+export const check = (held: Held, tool: ToolFacts, undeclared: "allow" | "deny"): Access => {
   const { capabilities, names } = tool
-  if (capabilities === undefined ? undeclared === "allow" : holdsEach(held, capabilities)) return granted
+  if (capabilities === undefined ? undeclared === "allow" : hasEach(held, capabilities)) return granted
   if (held.has(Capability.all) || Capability.grantsTool(held, names)) return granted
   if (capabilities === undefined) {
     return {
@@ -63,7 +64,7 @@ export const check = (
       message: "The tool does not say what it needs, and only tools that do may be used."
     }
   }
-  const missing = Capability.missing(capabilities, held)
+  const missing = capabilities.filter((capability) => !held.has(capability))
   return {
     _tag: "Refused",
     missing,
@@ -72,12 +73,34 @@ export const check = (
 }
 
 // A loop, because every call asks this, and a list of what is missing is only needed where something is.
-const holdsEach = (
-  held: ReadonlySet<Capability.Capability>,
-  needed: ReadonlyArray<Capability.Capability>
-): boolean => {
+const hasEach = (held: Held, needed: ReadonlyArray<Capability.Capability>): boolean => {
   for (const capability of needed) if (!held.has(capability)) return false
   return true
+}
+
+/**
+ * What a principal holds by itself and by its roles. Looked up where they are: many principals come with one request and
+ * go with it, and making a set of what they hold would cost more than asking.
+ */
+class Holdings implements Held {
+  readonly #principal: Principal
+  readonly #roles: ReadonlyMap<string, ReadonlySet<Capability.Capability>>
+
+  constructor(principal: Principal, roles: ReadonlyMap<string, ReadonlySet<Capability.Capability>>) {
+    this.#principal = principal
+    this.#roles = roles
+  }
+
+  has(capability: Capability.Capability): boolean {
+    const { capabilities, roles } = this.#principal
+    for (const role of roles) if (this.#roles.get(role)?.has(capability) === true) return true
+    return capabilities.includes(capability)
+  }
+
+  *[Symbol.iterator](): Generator<Capability.Capability> {
+    yield* this.#principal.capabilities
+    for (const role of this.#principal.roles) yield* this.#roles.get(role) ?? []
+  }
 }
 
 /** Answers who may use what. */
@@ -96,19 +119,12 @@ export class Permissions extends Context.Service<
 >()("interlock/Permissions") {}
 
 export const make = (options: Options = {}): Permissions["Service"] => {
-  const roles = new Map(Object.entries({ ...defaultRoles, ...options.roles }))
+  const roles = new Map(
+    Object.entries({ ...defaultRoles, ...options.roles }).map(([role, held]) => [role, new Set(held)])
+  )
   const undeclared = options.undeclared ?? "allow"
-  // Principals are values that live as long as a session: what one holds is worked out once.
-  const holdings = new WeakMap<Principal, ReadonlySet<Capability.Capability>>()
-  const heldBy = (principal: Principal): ReadonlySet<Capability.Capability> => {
-    let held = holdings.get(principal)
-    if (held === undefined) {
-      held = new Set([...principal.capabilities, ...principal.roles.flatMap((role) => roles.get(role) ?? [])])
-      holdings.set(principal, held)
-    }
-    return held
-  }
-  const access = (principal: Principal, tool: ToolFacts) => check(heldBy(principal), tool, undeclared)
+  const access = (principal: Principal, tool: ToolFacts) =>
+    check(new Holdings(principal, roles), tool, undeclared)
   return {
     check: (principal, tool) => {
       const answer = access(principal, tool)
