@@ -25,8 +25,14 @@ const modulesIn = (folder: string, recursive = false): ReadonlyArray<string> =>
 const installedVersions = (names: ReadonlyArray<string>): ReadonlyArray<string> =>
   names.map((name) => `${name}@${readJson(join(root, "node_modules", name, "package.json")).version}`)
 
-const program = (open: ReadonlyArray<string>, closed: ReadonlyArray<string>): string => `
-for (const subpath of ${JSON.stringify(open)}) await import(subpath)
+const program = (name: string, open: ReadonlyArray<string>, closed: ReadonlyArray<string>): string => `
+const core = await import(${JSON.stringify(name)})
+for (const subpath of ${JSON.stringify(open)}) {
+  const module = await import(subpath)
+  const inCore = core[subpath.slice(${name.length + 1})] ?? {}
+  // One copy of everything, by whichever name it is imported.
+  for (const key in inCore) if (key in module && inCore[key] !== module[key]) throw new Error(subpath + " has another " + key)
+}
 for (const subpath of ${JSON.stringify(closed)}) {
   const code = await import(subpath).then(() => "none", (error) => error.code)
   if (code !== "ERR_PACKAGE_PATH_NOT_EXPORTED") throw new Error(subpath + " is not refused: " + code)
@@ -47,7 +53,7 @@ const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string
   writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }')
   const needed = installedVersions(Object.keys({ ...dependencies, ...peerDependencies }))
   npm(["install", "--no-save", "--loglevel=error", "--prefer-offline", tarball, ...needed], folder)
-  writeFileSync(join(folder, "program.js"), program(open, closed))
+  writeFileSync(join(folder, "program.js"), program(name, open, closed))
   run(process.execPath, ["program.js"], folder)
   writeFileSync(join(folder, "program.ts"), typed(open))
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }))
@@ -56,7 +62,7 @@ const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string
 
 const folder = mkdtempSync(join(tmpdir(), "pack-check-"))
 try {
-  build()
+  await build()
   npm(["pack", "--loglevel=error", "--pack-destination", folder], packageDir)
   const { name, version, exports } = readJson(join(packageDir, "package.json"))
   const tarball = join(folder, `${name}-${version}.tgz`)
