@@ -236,15 +236,37 @@ export const make = (
     const ledger = new Ledger(maxSums)
     return {
       applies: (tool) => compiled.of(tool).length > 0,
-      peek: (spending, now) => attempt(() => books.peek(spending, now)),
-      reserve: (spending, now) => attempt(() => books.reserve(spending, now)),
-      settle: (reservation, actual, now) =>
-        attempt(() => {
+      peek: (spending, now) => {
+        try {
+          return Exit.succeed(books.peek(spending, now))
+        } catch (defect) {
+          return Exit.die(defect)
+        }
+      },
+      reserve: (spending, now) => {
+        try {
+          return Exit.succeed(books.reserve(spending, now))
+        } catch (defect) {
+          return Exit.die(defect)
+        }
+      },
+      settle: (reservation, actual, now) => {
+        try {
           const held = ours(reservation)
-          if (!books.settle(held, actual, now)) return
-          ledger.settled(held.spending, actual, held.at)
-        }),
-      refund: (reservation) => attempt(() => books.refund(ours(reservation))),
+          if (books.settle(held, actual, now)) ledger.settled(held.spending, actual, held.at)
+          return Exit.void
+        } catch (defect) {
+          return Exit.die(defect)
+        }
+      },
+      refund: (reservation) => {
+        try {
+          books.refund(ours(reservation))
+          return Exit.void
+        } catch (defect) {
+          return Exit.die(defect)
+        }
+      },
       credit: (spender, amounts, why) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
           books.credit(spenderOf(spender), amounts, now)
@@ -271,14 +293,6 @@ export const layerMemory = (
   limits: ReadonlyArray<Limit> = [],
   options: MemoryOptions = {}
 ): Layer.Layer<Budget> => Layer.effect(Budget, make(limits, options))
-
-const attempt = <A>(work: () => A): Exit.Exit<A> => {
-  try {
-    return Exit.succeed(work())
-  } catch (defect) {
-    return Exit.die(defect)
-  }
-}
 
 const ours = (reservation: Reservation): Held => {
   if (reservation instanceof Held) return reservation

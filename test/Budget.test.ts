@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as fc from "fast-check"
 import { Budget, type Limit, layerMemory, type Reservation, type Spending, usd } from "../src/Budget.ts"
 import { type Expiring, ExpiryQueue } from "../src/internal/budget/expiry.ts"
+import { Ledger } from "../src/internal/budget/ledger.ts"
 import * as Windows from "../src/internal/budget/windows.ts"
 import * as Principal from "../src/Principal.ts"
 import * as Run from "../src/Run.ts"
@@ -134,6 +135,27 @@ describe("Budget in process", () => {
       }).pipe(Effect.provide(layerMemory([{ max: 1000 }], { maxSums: 20 })))
     )
   })
+
+  it.effect("counts a run of several principals apart for each, where both are counted apart", () => {
+    const run = Run.make({ id: "run" })
+    return Effect.gen(function* () {
+      assert.strictEqual(yield* spend(by("ann", { run })), "spent")
+      assert.strictEqual(yield* spend(by("bob", { run })), "spent")
+      assert.deepStrictEqual(yield* keys, ["ann/run 5", "bob/run 5"])
+    }).pipe(Effect.provide(layerMemory([{ max: 9, per: ["principal", "run"] }])))
+  })
+
+  it.effect("keeps far more principals apart than it remembers the texts of", () =>
+    Effect.gen(function* () {
+      const principals = Array.from({ length: 10_500 }, (_, i) =>
+        Principal.make({ id: `p${i}`, ...(i % 2 === 0 ? {} : { tenant: "acme" }) })
+      )
+      for (const principal of [...principals, ...principals]) yield* spend(by("", { principal }))
+      const standing = yield* (yield* Budget).standing
+      assert.strictEqual(standing.length, principals.length)
+      for (const { settled } of standing) assert.strictEqual(settled, 10)
+    }).pipe(Effect.provide(layerMemory([{ max: 10, per: "principal" }])))
+  )
 
   it.effect("remembers the last 1,000 credits", () =>
     Effect.gen(function* () {
@@ -279,6 +301,63 @@ describe("windows", () => {
           assert.deepStrictEqual(windows(now), { startsAt, endsAt })
         }
       ),
+      { numRuns: 500 }
+    )
+  })
+})
+
+describe("sums", () => {
+  it("are those of a table that is looked through, whoever spends what, and whatever is forgotten", () => {
+    const id = fc.constantFrom("a", "a1", "1:a", "-")
+    const spent = fc.record({
+      principal: id,
+      tenant: fc.option(id, { nil: undefined }),
+      tool: id,
+      run: fc.option(id, { nil: undefined }),
+      units: fc.subarray(["usd", "a"], { minLength: 1 }),
+      amount: fc.nat(9),
+      same: fc.boolean(),
+      day: fc.nat(2)
+    })
+    fc.assert(
+      fc.property(fc.array(spent, { maxLength: 60 }), fc.constantFrom(2, 10, 1000), (all, max) => {
+        const ledger = new Ledger(max)
+        const table = new Map<string, { amount: number; attempts: number }>()
+        for (const { amount, day, principal, run, same, tenant, tool, units } of all) {
+          const amounts = Object.fromEntries(units.map((unit) => [unit, amount]))
+          const at = day * 86_400_000
+          ledger.settled(
+            by(principal, {
+              principal: Principal.make({ id: principal, ...(tenant === undefined ? {} : { tenant }) }),
+              tool: { ...search, name: tool },
+              run: run === undefined ? undefined : Run.make({ id: run }),
+              amounts
+            }),
+            same ? amounts : { ...amounts },
+            at
+          )
+          for (const unit of units) {
+            const key = JSON.stringify([
+              unit,
+              [tenant, principal, tool, run, day].map((part) => part ?? null)
+            ])
+            const row = table.get(key)
+            if (row === undefined && table.size >= max) {
+              for (const oldest of [...table.keys()].slice(0, Math.ceil(max / 10))) table.delete(oldest)
+            }
+            table.set(key, { amount: amount + (row?.amount ?? 0), attempts: 1 + (row?.attempts ?? 0) })
+          }
+        }
+        const seen = ledger
+          .spent({ by: ["tenant", "principal", "tool", "run", "day"] })
+          .map(({ amount, attempts, key, unit }) => {
+            const { day, principal, run, tenant, tool } = key
+            const parts = [tenant, principal, tool, run].map((part) => part ?? null)
+            const days = Date.parse(day as string) / 86_400_000
+            return [JSON.stringify([unit, [...parts, days]]), { amount, attempts }] as const
+          })
+        assert.deepStrictEqual(new Map(seen), table)
+      }),
       { numRuns: 500 }
     )
   })

@@ -17,7 +17,8 @@ export const from = (given: number | Amounts): Amounts => {
 
 /** Throws where an amount is not whole, negative, or too large to be added exactly. */
 export const checkAmounts = (amounts: Amounts): void => {
-  for (const unit of Object.keys(amounts)) checkAmount(amounts[unit] as number, unit)
+  // Not by a list of the keys: every attempt asks this twice.
+  for (const unit in amounts) if (Object.hasOwn(amounts, unit)) checkAmount(amounts[unit] as number, unit)
 }
 
 // The unit is named and the amount is not: it may have been worked out from arguments.
@@ -50,6 +51,7 @@ export const amountOf = (amounts: Amounts, unit: string): number =>
 
 /** The amounts in units in which nothing was reserved. */
 export const unforeseen = (reserved: Amounts, actual: Amounts): Amounts | undefined => {
+  if (reserved === actual) return undefined
   let found: Record<string, number> | undefined
   for (const unit of Object.keys(actual)) {
     if (Object.hasOwn(reserved, unit) || actual[unit] === 0) continue

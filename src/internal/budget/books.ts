@@ -12,21 +12,28 @@ import { type Book, Shelf } from "./shelf.ts"
 
 /** Money put aside, and in which books. */
 export class Held implements Reservation, Expiring {
-  readonly id: string
+  readonly #number: number
   readonly spending: Spending
   /** When it was reserved. */
   readonly at: number
-  readonly expiresAt: number
   readonly parts: ReadonlyArray<{ readonly book: Book; readonly amount: number }>
   state: "open" | "expired" | "done" = "open"
   position = -1
 
-  constructor(id: string, spending: Spending, at: number, parts: Held["parts"]) {
-    this.id = id
+  constructor(number: number, spending: Spending, at: number, parts: Held["parts"]) {
+    this.#number = number
     this.spending = spending
     this.at = at
-    this.expiresAt = spending.expiresAt
     this.parts = parts
+  }
+
+  // Nothing in this process is found by it.
+  get id(): string {
+    return `${this.#number}`
+  }
+
+  get expiresAt(): number {
+    return this.spending.expiresAt
   }
 }
 
@@ -59,7 +66,7 @@ export class Books {
       this.#alert(book, now)
       return { book, amount: claim.amount }
     })
-    const held = new Held(`${++this.#reservations}`, spending, now, parts)
+    const held = new Held(++this.#reservations, spending, now, parts)
     this.#open.add(held)
     return held
   }
@@ -107,15 +114,17 @@ export class Books {
 
   #refusal(claims: ReadonlyArray<Limits.Claim>, now: number): BudgetExceeded | undefined {
     this.#expire(now)
-    const exceeded: Array<Limits.Exceeded> = []
+    let exceeded: Array<Limits.Exceeded> | undefined
     for (const claim of claims) {
       const shelf = this.#shelf(claim)
       const book = shelf.find(claim, now)
       const used = book === undefined ? 0 : book.settled + book.reserved
       if (Limits.fits(claim, used) && (book !== undefined || !shelf.isFull(now))) continue
-      exceeded.push({ claim, endsAt: (book ?? claim.limit.windows(now)).endsAt })
+      const one = { claim, endsAt: (book ?? claim.limit.windows(now)).endsAt }
+      if (exceeded === undefined) exceeded = [one]
+      else exceeded.push(one)
     }
-    return Limits.refusal(exceeded, now)
+    return exceeded === undefined ? undefined : Limits.refusal(exceeded, now)
   }
 
   #expire(now: number): void {

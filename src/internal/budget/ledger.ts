@@ -46,6 +46,7 @@ export const days = ({ since, until }: SpentQuery): { readonly first: number; re
 export class Ledger {
   readonly #max: number
   readonly #entries = new Map<string, Entry>()
+  readonly #latest = new Latest()
   readonly #credits: Array<Credit> = []
 
   constructor(max: number) {
@@ -53,31 +54,43 @@ export class Ledger {
   }
 
   settled(spending: Spending, actual: Amounts, at: number): void {
-    const account = accountOf(spending, at)
-    for (const unit of units(spending.amounts, actual)) this.#add(account, unit, amountOf(actual, unit), 1)
+    if (actual !== spending.amounts) {
+      for (const unit of units(spending.amounts, actual)) this.#count(spending, unit, actual, at)
+      return
+    }
+    // What costs what it was said to cost needs no list of its units.
+    for (const unit in actual) if (Object.hasOwn(actual, unit)) this.#count(spending, unit, actual, at)
+  }
+
+  #count(spending: Spending, unit: string, actual: Amounts, at: number): void {
+    let entry = this.#latest.find(spending, unit, dayOf(at))
+    if (entry === undefined) {
+      entry = this.#entry(accountOf(spending, at), unit)
+      this.#latest.set(entry)
+    }
+    entry.amount = plus(entry.amount, amountOf(actual, unit))
+    entry.attempts += 1
   }
 
   credited(credit: Credit): void {
     const account = { ...credit, day: dayOf(credit.time) }
     for (const unit of Object.keys(credit.amounts)) {
-      this.#add(account, unit, 0 - amountOf(credit.amounts, unit), 0)
+      const entry = this.#entry(account, unit)
+      entry.amount = plus(entry.amount, 0 - amountOf(credit.amounts, unit))
     }
     if (this.#credits.length >= keptCredits) this.#credits.shift()
     this.#credits.push(credit)
   }
 
-  #add(account: Account, unit: string, amount: number, attempts: number): void {
-    const { day, principal, run, tenant, tool } = account
+  #entry({ day, principal, run, tenant, tool }: Account, unit: string): Entry {
     // Ids come from outside: their lengths keep one from passing for two others.
     const id = `${day} ${part(tenant)}${part(principal)}${part(tool)}${part(run)}${unit}`
-    const entry = this.#entries.get(id)
-    if (entry !== undefined) {
-      entry.amount = plus(entry.amount, amount)
-      entry.attempts += attempts
-      return
-    }
+    const known = this.#entries.get(id)
+    if (known !== undefined) return known
     if (this.#entries.size >= this.#max) this.#forget()
-    this.#entries.set(id, { day, tenant, principal, tool, run, unit, amount, attempts })
+    const entry = { day, tenant, principal, tool, run, unit, amount: 0, attempts: 0 }
+    this.#entries.set(id, entry)
+    return entry
   }
 
   spent(query: SpentQuery): ReadonlyArray<Spent> {
@@ -104,11 +117,58 @@ export class Ledger {
   // accounts does not pay for it each time.
   #forget(): void {
     let left = Math.ceil(this.#max / 10)
-    for (const id of this.#entries.keys()) {
+    for (const [id, entry] of this.#entries) {
       if (left-- === 0) return
       this.#entries.delete(id)
+      this.#latest.delete(entry)
     }
   }
+}
+
+/**
+ * The entry that was last counted in, by unit, by run or principal, and by tool. The text that all entries are found by
+ * is dearer to make than all else that settling does, and the next attempt mostly counts where the last one did.
+ */
+class Latest {
+  readonly #units = new Map<string, Map<string, Map<string | undefined, Entry>>>()
+
+  find({ principal, run, tool }: Spending, unit: string, day: number): Entry | undefined {
+    const entry = this.#units
+      .get(unit)
+      ?.get(run?.id ?? principal.id)
+      ?.get(tool.name)
+    return entry !== undefined &&
+      entry.day === day &&
+      entry.run === run?.id &&
+      entry.principal === principal.id &&
+      entry.tenant === principal.tenant
+      ? entry
+      : undefined
+  }
+
+  set(entry: Entry): void {
+    const owners = inserted(this.#units, entry.unit)
+    inserted(owners, ownerOf(entry)).set(entry.tool, entry)
+  }
+
+  delete(entry: Entry): void {
+    const owners = this.#units.get(entry.unit)
+    const tools = owners?.get(ownerOf(entry))
+    if (tools?.get(entry.tool) !== entry) return
+    tools.delete(entry.tool)
+    if (tools.size === 0) owners?.delete(ownerOf(entry))
+    if (owners?.size === 0) this.#units.delete(entry.unit)
+  }
+}
+
+const ownerOf = ({ principal, run }: Account): string => run ?? principal
+
+const inserted = <K, L, V>(maps: Map<K, Map<L, V>>, key: K): Map<L, V> => {
+  const known = maps.get(key)
+  if (known !== undefined) return known
+  const made = new Map<L, V>()
+  maps.set(key, made)
+  return made
 }
 
 /** How many credits are remembered one by one. */

@@ -53,7 +53,7 @@ const keyFor = (per: ReadonlySet<Dimension>): CompiledLimit["keyOf"] => {
   const byPrincipal = byCall || per.has("principal")
   const byRun = per.has("run")
   const byTenant = per.has("tenant")
-  return ({ callId, principal, run }) => {
+  const made: CompiledLimit["keyOf"] = ({ callId, principal, run }) => {
     const { tenant } = principal
     if (byTenant && tenant === undefined) return undefined
     let key = tenant === undefined ? "" : `${escape(tenant)}/`
@@ -67,6 +67,36 @@ const keyFor = (per: ReadonlySet<Dimension>): CompiledLimit["keyOf"] => {
       key += `${escape(callId)}/`
     }
     return key.slice(0, -1)
+  }
+  return byCall || (byPrincipal && byRun)
+    ? made
+    : remembered(made, ({ principal, run }) => (byRun ? run?.id : byPrincipal ? principal.id : ""))
+}
+
+/** Making a key's text is dearer than all else that a limit does, so those that were made last are found by their parts. */
+const remembered = (
+  made: CompiledLimit["keyOf"],
+  nameOf: (spender: Spender) => string | undefined
+): CompiledLimit["keyOf"] => {
+  const byTenant = new Map<string | undefined, Map<string, string>>()
+  let size = 0
+  return (spender) => {
+    const { tenant } = spender.principal
+    const name = nameOf(spender)
+    if (name === undefined) return undefined
+    const known = byTenant.get(tenant)?.get(name)
+    if (known !== undefined) return known
+    const key = made(spender)
+    if (key === undefined) return undefined
+    if (size >= 10_000) {
+      byTenant.clear()
+      size = 0
+    }
+    const ofTenant = byTenant.get(tenant)
+    if (ofTenant === undefined) byTenant.set(tenant, new Map([[name, key]]))
+    else ofTenant.set(name, key)
+    size++
+    return key
   }
 }
 

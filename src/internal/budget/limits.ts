@@ -52,18 +52,20 @@ export const refusal = (exceeded: ReadonlyArray<Exceeded>, now: number): BudgetE
     until = endsAt
   }
   if (last === undefined) return undefined
+  const _tag = "BudgetExceeded"
   const { limit, unit } = last.claim
-  const refused = { _tag: "BudgetExceeded", limit: limit.name, unit } as const
   return until === Windows.never
-    ? refused
-    : { ...refused, retryAfter: Duration.millis(Math.max(0, until - now)) }
+    ? { _tag, limit: limit.name, unit }
+    : { _tag, limit: limit.name, unit, retryAfter: Duration.millis(Math.max(0, until - now)) }
 }
 
 type Level = 80 | 100
 
+const none: ReadonlyArray<never> = []
+
 /** The levels that have been reached and not been told before; nothing is one while nothing is used. */
 export const crossed = (used: number, max: number, alerted: number): ReadonlyArray<Level> => {
-  if (used === 0 || alerted === 100 || used < max - Math.floor(max / 5)) return []
+  if (used === 0 || alerted === 100 || used < max - Math.floor(max / 5)) return none
   if (used < max) return alerted === 80 ? [] : [80]
   return alerted === 80 ? [100] : [80, 100]
 }
@@ -137,30 +139,35 @@ export class Limits {
   /** What is asked of each limit, in the order of the limits, the run's own last. Throws for nonsense amounts. */
   claims(spender: Spender, amounts: Amounts): ReadonlyArray<Claim> {
     checkAmounts(amounts)
-    const claims: Array<Claim> = []
+    let claims: ReadonlyArray<Claim> = none
     for (const limit of this.of(spender.tool)) {
       const { max, unit } = limit.bound!
-      if (Object.hasOwn(amounts, unit)) add(claims, limit, spender, unit, max, amounts[unit] as number)
+      if (Object.hasOwn(amounts, unit))
+        claims = add(claims, limit, spender, unit, max, amounts[unit] as number)
     }
     const budget = spender.run?.budget
     if (budget === undefined) return claims
-    for (const unit of Object.keys(budget)) {
+    for (const unit in budget) {
+      if (!Object.hasOwn(budget, unit)) continue
       checkAmount(budget[unit] as number, unit)
       if (!Object.hasOwn(amounts, unit)) continue
-      add(claims, this.#ofRuns, spender, unit, budget[unit] as number, amounts[unit] as number)
+      claims = add(claims, this.#ofRuns, spender, unit, budget[unit] as number, amounts[unit] as number)
     }
     return claims
   }
 }
 
 const add = (
-  claims: Array<Claim>,
+  claims: ReadonlyArray<Claim>,
   limit: CompiledLimit,
   spender: Spender,
   unit: string,
   max: number,
   amount: number
-): void => {
+): ReadonlyArray<Claim> => {
   const key = limit.keyOf(spender)
-  if (key !== undefined) claims.push({ limit, unit, max, key, amount, lastUse: limit.lastUse(spender) })
+  if (key === undefined) return claims
+  const claim = { limit, unit, max, key, amount, lastUse: limit.lastUse(spender) }
+  // A list that is pushed onto makes room for many, and there is mostly one.
+  return claims.length === 0 ? [claim] : [...claims, claim]
 }

@@ -43,8 +43,9 @@ export class Book implements Windows.Window {
 export class Shelf {
   readonly limit: CompiledLimit
   readonly #maxKeys: number
-  /** Keys come from outside, so they are looked up in a `Map`. */
-  readonly #books = new Map<string, Book>()
+  /** By unit and key: each run brings its own units. Keys come from outside, so they are looked up in a `Map`. */
+  readonly #books = new Map<string, Map<string, Book>>()
+  #size = 0
   /** In the order of their beginning or, where keys are minted, of their last use. */
   readonly #order = new Line<Book>()
 
@@ -55,13 +56,13 @@ export class Shelf {
 
   /** The book of the window that is current. Changes nothing. */
   find(claim: { readonly unit: string; readonly key: string }, now: number): Book | undefined {
-    const book = this.#books.get(this.#id(claim))
+    const book = this.#get(claim)
     return book !== undefined && Windows.isCurrent(book, now) ? book : undefined
   }
 
   /** Whether there is no room for one more key. */
   isFull(now: number): boolean {
-    if (!this.limit.hard || this.limit.minted || this.#books.size < this.#maxKeys) return false
+    if (!this.limit.hard || this.limit.minted || this.#size < this.#maxKeys) return false
     const first = this.#order.first
     return first === undefined || !hasEnded(first.value, now)
   }
@@ -83,22 +84,23 @@ export class Shelf {
   /** The book in which a reservation counts that was made in `book`, which may have been forgotten or replaced. */
   keep(book: Book, now: number): Book {
     if (book.place !== undefined || !Windows.isCurrent(book, now)) return book
-    const other = this.#books.get(this.#id(book))
+    const other = this.#get(book)
     if (other === undefined) this.#store(book, now)
     return other?.startsAt === book.startsAt ? other : book
   }
 
   current(now: number): ReadonlyArray<Book> {
-    return [...this.#books.values()].filter((book) => Windows.isCurrent(book, now))
+    return [...this.#books.values()].flatMap((books) =>
+      [...books.values()].filter((book) => Windows.isCurrent(book, now))
+    )
   }
 
-  /** Each run brings its own units. */
-  #id({ key, unit }: { readonly unit: string; readonly key: string }): string {
-    return this.limit.bound === undefined ? `${unit.length}:${unit}${key}` : key
+  #get({ key, unit }: { readonly unit: string; readonly key: string }): Book | undefined {
+    return this.#books.get(unit)?.get(key)
   }
 
   #store(book: Book, now: number): void {
-    const replaced = this.#books.get(this.#id(book))
+    const replaced = this.#get(book)
     if (replaced !== undefined) this.#forget(replaced)
     // Each new key pays for forgetting two, so that what has ended goes as fast as keys come.
     for (let i = 0; i < 2; i++) {
@@ -106,17 +108,24 @@ export class Shelf {
       if (first !== undefined && hasEnded(first, now)) this.#forget(first)
     }
     // What is in use is passed over, so the most there can be is what is in use besides.
-    for (let i = 0; this.#books.size >= this.#maxKeys && i < 8; i++) {
+    for (let i = 0; this.#size >= this.#maxKeys && i < 8; i++) {
       const first = this.#order.first as Place<Book>
       if (first.value.open === 0) this.#forget(first.value)
       else this.#order.moveToEnd(first)
     }
-    this.#books.set(this.#id(book), book)
+    const ofUnit = this.#books.get(book.unit)
+    if (ofUnit === undefined) this.#books.set(book.unit, new Map([[book.key, book]]))
+    else ofUnit.set(book.key, book)
+    this.#size++
     book.place = this.#order.join(book)
   }
 
   #forget(book: Book): void {
-    this.#books.delete(this.#id(book))
+    const ofUnit = this.#books.get(book.unit) as Map<string, Book>
+    ofUnit.delete(book.key)
+    // Runs name units as they like.
+    if (ofUnit.size === 0) this.#books.delete(book.unit)
+    this.#size--
     this.#order.leave(book.place as Place<Book>)
     book.place = undefined
   }
