@@ -199,7 +199,7 @@ const stop = (call: Call, tool: CompiledTool, stage: Stage, outcome: Outcome): S
   if (reason === undefined) return outcome
   // Some stages have stages of their own, and have said which.
   call.stage ??= stage.name
-  if (tool.fallback !== undefined && stage.fallsBack === true && table[reason._tag].fallback) {
+  if (tool.fallback !== undefined && stage.fallsBack && table[reason._tag].fallback) {
     return Effect.catchCause(orFallback(call, tool, outcome), (cause) =>
       Cause.hasInterrupts(cause)
         ? Effect.failCause(cause)
@@ -207,8 +207,7 @@ const stop = (call: Call, tool: CompiledTool, stage: Stage, outcome: Outcome): S
           Effect.as(reportCause(call, tool, cause), outcome)
     )
   }
-  if (stage.charges !== true || call.running.quota !== "looked" || tool.callLimits === undefined)
-    return outcome
+  if (!stage.charges || call.running.quota !== "looked" || tool.callLimits === undefined) return outcome
   const charged = tool.callLimits.charge(limitedOf(call, tool), call.now())
   return isDone(charged) ? outcome : Effect.as(charged, outcome)
 }

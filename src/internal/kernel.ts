@@ -196,7 +196,7 @@ export class Kernel {
     }
     this.tools.set(tool.name, {
       ...compiled,
-      stages: stages.filter(({ applies }) => applies?.(compiled) !== false)
+      stages: stages.filter(({ applies }) => applies(compiled))
     })
   }
 

@@ -50,7 +50,7 @@ export const look = (kernel: Kernel, request: Request): Effect.Effect<Looked> =>
           }
           call.stage = undefined
           call.waits()
-          const step = Effect.suspend(() => toEffect((stage.look ?? stage.enter)(call, tool)))
+          const step = Effect.suspend(() => toEffect(stage.look(call, tool)))
           return step.pipe(
             // What would end the call as a bug is an answer, too.
             Effect.catchCause((cause) =>

@@ -30,17 +30,36 @@ import { after, onToNext, onward, refuse, refuseIf, type Step, type Steps } from
 
 export interface Stage {
   readonly name: StageName
-  readonly enter: (call: Call, tool: CompiledTool) => Steps
-  readonly look?: (call: Call, tool: CompiledTool) => Steps
+  readonly enter: Enter
+  readonly look: Enter
   /** What must have let the call through for this one to have anything to look at. */
-  readonly needs?: StageName
-  /** Whether calls of a tool ever have anything to do here; asked when the tool is compiled. Absent: they do. */
-  readonly applies?: (tool: Omit<CompiledTool, "stages">) => boolean
+  readonly needs: StageName | undefined
+  /** Whether calls of a tool ever have anything to do here; asked when the tool is compiled. */
+  readonly applies: (tool: Omit<CompiledTool, "stages">) => boolean
   /** A call that ends here was worth the quota that was only looked at. */
-  readonly charges?: true
+  readonly charges: boolean
   /** A call that the tool could not serve from here on may be answered by its fallback. */
-  readonly fallsBack?: true
+  readonly fallsBack: boolean
 }
+
+type Enter = (call: Call, tool: CompiledTool) => Steps
+
+// All of one shape, so that the walk of a call finds the function of each in the same place.
+const stage = (
+  name: StageName,
+  {
+    applies = always,
+    charges = false,
+    enter,
+    fallsBack = false,
+    look = enter,
+    needs
+  }: Partial<Stage> & {
+    readonly enter: Enter
+  }
+): Stage => ({ name, enter, look, needs, applies, charges, fallsBack })
+
+const always = (): boolean => true
 
 // --- Before any stage -------------------------------------------------------
 
@@ -54,8 +73,8 @@ export const findTool = (call: Call, tool: CompiledTool | undefined): Reason | u
 
 // --- Who and what, before any look at the arguments ------------------------
 
-const killSwitch: Stage = {
-  name: "kill_switch",
+const killSwitch = stage("kill_switch", {
+  charges: true,
   enter: (call, tool) => {
     const { running } = call
     const { caller, kernel } = running
@@ -71,17 +90,17 @@ const killSwitch: Stage = {
     const killed = call.running.kernel.killSwitch.check(tool.facts, call.running.caller, call.now())
     return killed === undefined ? undefined : refuse(killed)
   }
-}
+})
 
-const permissions: Stage = {
-  name: "permissions",
+const permissions = stage("permissions", {
+  charges: true,
   enter: (call, tool) =>
     after(
       call,
       waiting(call, call.running.kernel.permissions.check(call.running.caller, tool.facts)),
       unlessDenied
     )
-}
+})
 
 const unlessDenied = (access: Access): Step => {
   if (access._tag === "Granted") return undefined
@@ -89,8 +108,8 @@ const unlessDenied = (access: Access): Step => {
   return refuse({ _tag: "PermissionDenied", message, missing })
 }
 
-const policy: Stage = {
-  name: "policy",
+const policy = stage("policy", {
+  charges: true,
   enter: (call, tool) => {
     const rules = call.running.kernel.rulesOf(tool)
     call.running.rules = rules
@@ -98,7 +117,7 @@ const policy: Stage = {
     if (rules.flags.length > 0) call.note({ stage: "policy", verdict: "flag", reasons: rules.flags })
     return ruled(call, "policy", rules.byName, rules.shadow?.byName)
   }
-}
+})
 
 /** A denial ends the call; what else was said is kept, and what a policy in shadow says is only noted. */
 const ruled = (
@@ -137,8 +156,8 @@ const mayAsk = ({ running }: Call, tool: CompiledTool, rules: ToolRules): boolea
   tool.facts.tool.needsApproval !== undefined ||
   tool.afterCrash === "ask"
 
-const rateLimit: Stage = {
-  name: "rate_limit",
+const rateLimit = stage("rate_limit", {
+  charges: true,
   applies: (tool) => tool.callLimits !== undefined,
   enter: (call, tool) => {
     const { callLimits } = tool
@@ -153,15 +172,14 @@ const rateLimit: Stage = {
     tool.callLimits === undefined
       ? undefined
       : after(call, tool.callLimits.peek(limitedOf(call, tool), call.now()), refuseIf)
-}
+})
 
 const lookedAt = (refusal: Reason | undefined, { running }: Call): Step => {
   if (refusal !== undefined) running.quota = "none"
   return refuseIf(refusal)
 }
 
-const takeQuota: Stage = {
-  name: "rate_limit",
+const takeQuota = stage("rate_limit", {
   applies: (tool) => tool.callLimits !== undefined,
   enter: (call, { callLimits }) => {
     const { running } = call
@@ -170,8 +188,8 @@ const takeQuota: Stage = {
     }
     return after(call, waiting(call, callLimits.take(running.limited, call.now())), taken)
   },
-  look: rateLimit.look as Stage["enter"]
-}
+  look: rateLimit.look
+})
 
 const taken = (refusal: Reason | undefined, { running }: Call): Step => {
   running.quota = refusal === undefined ? "taken" : "none"
@@ -180,8 +198,8 @@ const taken = (refusal: Reason | undefined, { running }: Call): Step => {
 
 // --- The arguments ---------------------------------------------------------
 
-const size: Stage = {
-  name: "size",
+const size = stage("size", {
+  charges: true,
   enter: (call, tool) => {
     const { request } = call.running
     if (request.decoded !== true) return measured(call, tool, request.params)
@@ -191,7 +209,7 @@ const size: Stage = {
       return measured(call, tool, encoded === undefined ? request.params : Raw.of(encoded))
     })
   }
-}
+})
 
 const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
   const inspection = ArgumentLimits.inspect(Raw.read(params), (call.running.rules as ToolRules).limits)
@@ -208,11 +226,11 @@ const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
   return refuse(inspection)
 }
 
-const policyRaw: Stage = {
-  name: "policy_raw",
+const policyRaw = stage("policy_raw", {
+  charges: true,
   needs: "size",
   enter: (call, tool) => byArguments(call, tool, "policy_raw", Raw.read(call.running.raw))
-}
+})
 
 const byArguments = (call: Call, tool: CompiledTool, stage: StageName, params: unknown): Step => {
   const { byArguments, shadow } = call.running.rules as ToolRules
@@ -230,8 +248,8 @@ const says = (
 ): Verdict.Verdict =>
   rule === undefined ? Verdict.allow : shownVerdict(call, tool, rule(params, call.running.caller))
 
-const decode: Stage = {
-  name: "decode",
+const decode = stage("decode", {
+  charges: true,
   needs: "size",
   enter: (call, tool) => {
     const { running } = call
@@ -241,7 +259,7 @@ const decode: Stage = {
       ? decoded(decoding.value, call)
       : after(call, waiting(call, withShownIssues(call, tool, decoding)), decoded)
   }
-}
+})
 
 const decoded = (params: unknown, { running }: Call): Step => {
   running.params = Raw.of(params)
@@ -256,8 +274,8 @@ const withShownIssues = (
   Effect.mapErrorEager(decoding, (issues) => Validation.invalidParams(shownIssues(call, tool, issues)))
 
 /** Also what the caller and the tool itself wish, which only a decoded call can be asked about. */
-const policyDecoded: Stage = {
-  name: "policy_decoded",
+const policyDecoded = stage("policy_decoded", {
+  charges: true,
   needs: "decode",
   enter: (call, tool) => {
     const { running } = call
@@ -270,7 +288,7 @@ const policyDecoded: Stage = {
     const own = toolsOwn(call, tool, params)
     return own === undefined ? undefined : after(call, waiting(call, own), wished)
   }
-}
+})
 
 const wished = (wish: Verdict.Verdict, { running }: Call): Step => {
   running.verdict = Verdict.combine(running.verdict, wish)
@@ -279,8 +297,8 @@ const wished = (wish: Verdict.Verdict, { running }: Call): Step => {
 
 const callersWish = Verdict.confirm("requireConfirmation", "The caller asked for a confirmation.")
 
-const screening: Stage = {
-  name: "screening",
+const screening = stage("screening", {
+  charges: true,
   needs: "decode",
   applies: (tool) => tool.screening !== undefined,
   enter: (call, tool) => {
@@ -298,21 +316,21 @@ const screening: Stage = {
           findings: refused.map(({ message, path, rule }) => ({ rule, path, message }))
         })
   }
-}
+})
 
 // --- Was it done before, and does it make sense to go on -------------------
 
-const idempotency: Stage = { name: "idempotency", needs: "decode", enter: claimKey, look: peekKey }
+const idempotency = stage("idempotency", { charges: true, needs: "decode", enter: claimKey, look: peekKey })
 
-const cache: Stage = {
-  name: "cache",
+const cache = stage("cache", {
+  charges: true,
   needs: "decode",
   applies: (tool) => tool.cache !== undefined,
   enter: cached
-}
+})
 
-const loops: Stage = {
-  name: "loops",
+const loops = stage("loops", {
+  charges: true,
   needs: "decode",
   enter: (call, tool) => {
     const { kernel, raw, run } = call.running
@@ -329,10 +347,10 @@ const loops: Stage = {
     const loop = kernel.loops.check(run, { tool: tool.facts.name, facts: tool.facts, params: Raw.read(raw) })
     return loop === undefined ? undefined : refuse(loop)
   }
-}
+})
 
-const taint: Stage = {
-  name: "taint",
+const taint = stage("taint", {
+  charges: true,
   needs: "decode",
   enter: (call, tool) => {
     const { kernel, raw, run } = call.running
@@ -341,22 +359,26 @@ const taint: Stage = {
     call.running.copied = shownPlaces(call, tool, tainted.copied)
     return ruled(call, "taint", shownVerdict(call, tool, tainted.verdict), undefined)
   }
-}
+})
 
 // --- A human, a slot, a record, and the handler ----------------------------
 
-const confirmation: Stage = {
-  name: "confirmation",
+const confirmation = stage("confirmation", {
   needs: "decode",
   enter: confirm,
   look: lookAtConfirmation
-}
+})
 
 /** The grant is used up only when nothing but the record stands before the handler. */
-const useGrant: Stage = { name: "confirmation", needs: "decode", enter: confirmed, look: () => undefined }
+const useGrant = stage("confirmation", {
+  fallsBack: true,
+  needs: "decode",
+  enter: confirmed,
+  look: () => undefined
+})
 
-const bulkhead: Stage = {
-  name: "bulkhead",
+const bulkhead = stage("bulkhead", {
+  fallsBack: true,
   applies: (tool) => tool.bulkhead !== undefined,
   enter: (call, tool) => {
     if (tool.bulkhead === undefined) return undefined
@@ -369,14 +391,14 @@ const bulkhead: Stage = {
     const refusal = tool.bulkhead?.peek()
     return refusal === undefined ? undefined : refuse(refusal)
   }
-}
+})
 
-const audit: Stage = {
-  name: "audit",
+const audit = stage("audit", {
+  fallsBack: true,
   enter: (call, tool) =>
     unlessRefused(call, tool, waiting(call, call.running.kernel.audit.intent(call, call.now()))),
   look: (call, tool) => unlessRefused(call, tool, call.running.kernel.audit.ready)
-}
+})
 
 /** What cannot be recorded runs all the same where the log's own rule says so; the log tells of it loudly. */
 const unlessRefused = (call: Call, tool: CompiledTool, written: Effect.Effect<void, Reason>): Steps => {
@@ -391,26 +413,27 @@ const overruled = (call: Call, tool: CompiledTool, step: Step): Step =>
     ? undefined
     : step
 
-const handler: Stage = { name: "handler", needs: "decode", enter: attempts, look: lookAtAttempt }
+const handler = stage("handler", { fallsBack: true, needs: "decode", enter: attempts, look: lookAtAttempt })
 
 /** Every stage after the tool was found. */
 export const stages: ReadonlyArray<Stage> = [
-  ...[
-    killSwitch,
-    permissions,
-    policy,
-    rateLimit,
-    size,
-    policyRaw,
-    decode,
-    policyDecoded,
-    screening,
-    idempotency,
-    cache,
-    loops,
-    taint
-  ].map((stage): Stage => ({ ...stage, charges: true })),
+  killSwitch,
+  permissions,
+  policy,
+  rateLimit,
+  size,
+  policyRaw,
+  decode,
+  policyDecoded,
+  screening,
+  idempotency,
+  cache,
+  loops,
+  taint,
   confirmation,
   takeQuota,
-  ...[bulkhead, useGrant, audit, handler].map((stage): Stage => ({ ...stage, fallsBack: true }))
+  bulkhead,
+  useGrant,
+  audit,
+  handler
 ]
