@@ -9,6 +9,7 @@
  */
 import * as Tool from "effect/ai/Tool"
 import MiniSearch from "minisearch"
+import { pattern } from "./internal/lazily.ts"
 import type { ToolFacts } from "./ToolAnnotations.ts"
 
 /** A tool that matched; larger scores are better, and comparable within one search only. */
@@ -99,8 +100,10 @@ const wordsOf = (text: string): Array<string> =>
       .replace(/(\p{Ll}|\p{N})(\p{Lu})/gu, "$1 $2")
       .replace(/(\p{Lu})(\p{Lu}\p{Ll})/gu, "$1 $2")
       .toLowerCase()
-      .match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+      .match(word()) ?? []
   ).map((word) => word.slice(0, longestWord))
+
+const word = pattern(String.raw`[\p{L}\p{M}\p{N}]+`, "gu")
 
 /** A name is also found written as one word: `getuser` and `get_user` mean the same. */
 const nameWordsOf = (text: string): Array<string> => {

@@ -1,15 +1,18 @@
 /** How messages name a place inside the arguments: `body.links[2].url`. Keys are shown, values never. */
+import { pattern } from "./lazily.ts"
 
 /** Keys come from outside; a longer one is cut. */
 export const maxKey = 64
+
+/** Needs no quotes. */
+const plain = pattern(String.raw`^[\p{L}_$][\p{L}\p{N}_$-]*$`, "u")
 
 /** The path as people write it; `""` is the arguments themselves. */
 export const format = (path: ReadonlyArray<string | number>): string => {
   let text = ""
   for (const key of path) {
     if (typeof key === "number") text += `[${key}]`
-    else if (/^[\p{L}_$][\p{L}\p{N}_$-]*$/u.test(key))
-      text += `${text === "" ? "" : "."}${shorten(key, maxKey)}`
+    else if (plain().test(key)) text += `${text === "" ? "" : "."}${shorten(key, maxKey)}`
     else text += `[${JSON.stringify(shorten(key, maxKey))}]`
   }
   return text

@@ -7,11 +7,12 @@ import { ToolCall } from "../ToolCall.ts"
 import type { Issue } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import type { Request } from "./call.ts"
+import { lazily } from "./lazily.ts"
 import * as Raw from "./raw.ts"
 
 // A call from outside is checked as arguments are: what the schema does not know could otherwise loosen a rule.
-const callCodec = Validation.compile(Tool.make("execute", { parameters: ToolCall }))
-const problemsOf = Validation.ofSchema(ToolCall)
+const callCodec = lazily(() => Validation.compile(Tool.make("execute", { parameters: ToolCall })))
+const problemsOf = lazily(() => Validation.ofSchema(ToolCall))
 
 /**
  * A call from outside, read by the schema of calls. What is no call is a request too, refused as such, so that it
@@ -20,12 +21,12 @@ const problemsOf = Validation.ofSchema(ToolCall)
 export const requestOf = (door: Door, call: unknown, onProgress?: Request["onProgress"]): Request => {
   try {
     // The schema of a call waits for nothing, so its outcome is known at once.
-    const decoded = callCodec.decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
+    const decoded = callCodec().decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
     if (Exit.isSuccess(decoded)) {
       const known = decoded.value as ToolCall
       return { ...known, params: Raw.of(known.params), door, onProgress }
     }
-    const problems = problemsOf(call)
+    const problems = problemsOf()(call)
     return notACall(
       door,
       problems.length > 0 ? problems : Option.getOrElse(Exit.findErrorOption(decoded), () => [])

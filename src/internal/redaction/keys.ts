@@ -1,4 +1,5 @@
 /** Which rules know a field by its name. */
+import { pattern } from "../lazily.ts"
 import type { Rule } from "./rules.ts"
 
 /** A rule that knows fields by their names. */
@@ -20,9 +21,11 @@ export const words = (name: string): string =>
     .replace(/(\p{Lu})(\p{Lu}\p{Ll})/gu, "$1 $2")
     .replace(/(\p{L})(\d)/gu, "$1 $2")
     .replace(/(\d)(\p{L})/gu, "$1 $2")
-    .replace(/[^\p{L}\p{M}\d]+/gu, " ")
+    .replace(others(), " ")
     .trim()
     .toLowerCase()
+
+const others = pattern(String.raw`[^\p{L}\p{M}\d]+`, "gu")
 
 const none: ReadonlyArray<KeyRule> = []
 
