@@ -307,6 +307,18 @@ describe("windows", () => {
 })
 
 describe("sums", () => {
+  it("begin anew where they were forgotten", () => {
+    const ledger = new Ledger(2)
+    for (const id of ["a", "b", "c", "a", "a"]) ledger.settled(by(id), { usd: 1 }, 0)
+    assert.deepStrictEqual(
+      ledger.spent({ by: ["principal"] }).map(({ amount, key }) => [key["principal"], amount]),
+      [
+        ["a", 2],
+        ["c", 1]
+      ]
+    )
+  })
+
   it("are those of a table that is looked through, whoever spends what, and whatever is forgotten", () => {
     const id = fc.constantFrom("a", "a1", "1:a", "-")
     const spent = fc.record({
