@@ -20,9 +20,10 @@ import { type Call, type Logged, principals, type Scenario, type Series, type Wo
 
 /** Everything that there is to see of one scenario. */
 export interface Trace {
-  /** What each caller was given, and when. */
-  readonly ends: ReadonlyArray<unknown>
-  readonly records: ReadonlyArray<unknown>
+  /** What each caller was given, and when: when it called, and when it called again. */
+  readonly ends: ReadonlyArray<object>
+  /** What was left behind, by the call's id, in the order in which calls ended. */
+  readonly records: ReadonlyArray<readonly [string, unknown]>
   /** What handlers did, and when. */
   readonly log: ReadonlyArray<Logged>
   /** Circuits, health, money and slots before each event and at the end. */
@@ -101,7 +102,7 @@ class Watch {
 
 interface Event {
   readonly at: number
-  readonly happens: "starts" | "interrupted" | "ends"
+  readonly happens: "starts" | "interrupted" | "decided" | "again" | "ends"
   readonly index: number
 }
 
@@ -109,11 +110,15 @@ interface Event {
 const eventsOf = (calls: Scenario, from: number): ReadonlyArray<Event> => {
   const events: Array<Event> = []
   let at = from
-  calls.forEach(({ gap, interruptedAfter }, index) => {
+  calls.forEach(({ again, gap, interruptedAfter }, index) => {
     at += gap
     events.push({ at, happens: "starts", index })
     if (interruptedAfter !== undefined) {
       events.push({ at: at + interruptedAfter, happens: "interrupted", index })
+    }
+    if (again !== undefined) {
+      events.push({ at: at + again.decided, happens: "decided", index })
+      events.push({ at: at + again.made, happens: "again", index })
     }
   })
   events.sort((a, b) => a.at - b.at || a.index - b.index)
@@ -157,9 +162,11 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
 
   const calls = scenarios.flat()
   let log: Array<Logged> = []
+  let records: Array<readonly [string, unknown]> = []
   const world: World = {
     now: () => clock.currentTimeMillisUnsafe(),
     log: (entry) => log.push(entry),
+    record: (id, record) => void records.push([id, record]),
     spend: (amount) => Effect.flatMap(CurrentCall, (call) => Effect.sync(() => call?.spend(amount))),
     stepOf: (id, attempt) => {
       const { steps } = calls[Number(id)] as Call
@@ -184,33 +191,40 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
   let id = 0
   for (const scenario of scenarios) {
     log = []
+    records = []
     const first = id
     const looks: Array<unknown> = []
-    const ends: Array<unknown> = scenario.map(() => "did not end")
+    const ends: Array<Partial<Record<Event["happens"], unknown>>> = scenario.map(() => ({}))
     const fibers: Array<Fiber.Fiber<unknown>> = []
     for (const { at, happens, index } of eventsOf(scenario, clock.currentTimeMillisUnsafe())) {
       if (at > clock.currentTimeMillisUnsafe()) watch.happens(at)
       await advanceTo(at)
-      looks.push({ at, ...((await now(context, system.look)) as object) })
-      if (happens === "starts") {
-        const call = scenario[index] as Call
-        const principal = principals[call.principal] as Principal.Principal
-        const fiber = Effect.runForkWith(Context.add(context, Principal.CurrentPrincipal, principal))(
-          system.call(call, String(first + index))
-        )
+      looks.push({ at, ...(await now(context, system.look)) })
+      if (happens === "ends") break
+      const call = scenario[index] as Call
+      const callId = String(first + index)
+      const principal = principals[call.principal] as Principal.Principal
+      const fork = Effect.runForkWith(Context.add(context, Principal.CurrentPrincipal, principal))
+      if (happens === "interrupted") {
+        fibers[index]?.interruptUnsafe()
+      } else if (happens === "decided") {
+        const { says } = call.again as NonNullable<Call["again"]>
+        if (says !== "nothing") fork(system.decide(callId, says))
+      } else {
+        const fiber = fork(happens === "starts" ? system.call(call, callId) : system.resume(call, callId))
         fiber.addObserver((exit) => {
           const at = clock.currentTimeMillisUnsafe()
-          ends[index] = Exit.isSuccess(exit)
+          const end = ends[index] as (typeof ends)[number]
+          end[happens] = Exit.isSuccess(exit)
             ? { at, ...(exit.value as object) }
             : { at, cause: Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : Cause.pretty(exit.cause) }
         })
-        fibers[index] = fiber
-      } else if (happens === "interrupted") fibers[index]?.interruptUnsafe()
+        if (happens === "starts") fibers[index] = fiber
+      }
       await turns.settle()
     }
     id += scenario.length
-    const records = await now(context, system.records)
-    traces.push({ ends, records: scenario.map((_, index) => records.get(String(first + index))), log, looks })
+    traces.push({ ends, records, log, looks })
     until.push(clock.currentTimeMillisUnsafe())
   }
   await now(outer, Scope.close(scope, Exit.void))

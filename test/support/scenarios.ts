@@ -54,6 +54,11 @@ export interface Call {
   /** Milliseconds from its arrival. */
   readonly within?: number | undefined
   readonly requireConfirmation?: boolean | undefined
+  readonly idempotencyKey?: string | undefined
+  /** A human says something of it, if it is pending, and later it is made once more; in milliseconds from its arrival. */
+  readonly again?:
+    | { readonly says: "granted" | "rejected" | "nothing"; readonly decided: number; readonly made: number }
+    | undefined
   /** When its caller is interrupted, in milliseconds from its arrival. */
   readonly interruptedAfter?: number | undefined
 }
@@ -133,6 +138,9 @@ export const principals: ReadonlyArray<Principal.Principal> = [
   Principal.anonymous
 ]
 
+/** Somebody else, who may approve what others ask for. */
+export const otherPerson = Principal.make({ id: "eve" })
+
 /** Rules of the application: on raw arguments `n` is a text, on decoded ones a number. */
 export const rules: ReadonlyArray<SecurityPolicy.Rule> = [
   {
@@ -208,6 +216,15 @@ const call: fc.Arbitrary<Call> = fc.record({
   retries: maybe(fc.nat(4), 4),
   within: maybe(time(3000), 3),
   requireConfirmation: maybe(fc.boolean(), 9),
+  idempotencyKey: maybe(fc.constantFrom("k1", "k2"), 3),
+  again: maybe(
+    fc.record({
+      says: fc.constantFrom("granted" as const, "granted" as const, "rejected" as const, "nothing" as const),
+      decided: time(500),
+      made: fc.noBias(fc.integer({ min: 501, max: 3000 }))
+    }),
+    3
+  ),
   interruptedAfter: maybe(time(1500), 4)
 })
 
@@ -342,6 +359,8 @@ export interface World {
   /** A promise of the virtual clock; rejects when the signal aborts. */
   readonly sleep: (millis: number, signal: AbortSignal | undefined) => Promise<void>
   readonly log: (entry: Logged) => void
+  /** What was left behind of a call that ended. */
+  readonly record: (id: string, record: unknown) => void
   readonly spend: (amount: number) => Effect.Effect<void>
   /** What the nth attempt of a call does. */
   readonly stepOf: (call: string, attempt: number) => Step
