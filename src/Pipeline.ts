@@ -39,7 +39,7 @@ import { type CompiledTool, type Governance, Kernel } from "./internal/kernel.ts
 import { asks, look } from "./internal/looking.ts"
 import * as Raw from "./internal/raw.ts"
 import { findTool, type Stage } from "./internal/stages.ts"
-import { isLater, refuse, type Soon, type Step, toEffect } from "./internal/step.ts"
+import { isLater, Pending, refuse, type Soon, type Step, toEffect } from "./internal/step.ts"
 import { type Reason, table } from "./ToolError.ts"
 import * as Verdict from "./Verdict.ts"
 
@@ -105,12 +105,24 @@ const endLater = <A, E>(
   outcome: Effect.Effect<Outcome>,
   conclude: Conclude<A, E>
 ): Effect.Effect<A, E> => {
+  if (outcome instanceof Pending) {
+    call.running.conclude = conclude
+    const ended = outcome.next(concluded) as Effect.Effect<A, E>
+    return Effect.catchCause(ended, (cause) =>
+      call.completedAt === undefined
+        ? broken(call, cause as Cause.Cause<never>, conclude)
+        : Effect.failCause(cause)
+    )
+  }
   call.waits()
   return Effect.matchCauseEffect(outcome, {
     onSuccess: (outcome) => end(call, outcome, conclude),
     onFailure: (cause) => broken(call, cause, conclude)
   })
 }
+
+const concluded = (call: Call, _: CompiledTool, outcome: Outcome): Effect.Effect<unknown> =>
+  end(call, outcome, call.running.conclude as Conclude<unknown, never>)
 
 const end = <A, E>(call: Call, outcome: Outcome, conclude: Conclude<A, E>): Effect.Effect<A, E> => {
   const finished = finish(call, outcome)
@@ -179,9 +191,14 @@ const goLater = (
   index: number,
   steps: Effect.Effect<Step>
 ): Effect.Effect<Outcome> => {
+  if (steps instanceof Pending) return steps.next(handled)
   call.waits()
   return Effect.flatMap(steps, (step) => toEffect(go(call, tool, index, step)))
 }
+
+/** Only handlers are waited for without a fiber, and they are the last stage. */
+const handled = (call: Call, tool: CompiledTool, step: Step): Soon<Outcome> =>
+  go(call, tool, tool.stages.length - 1, step)
 
 const go = (call: Call, tool: CompiledTool, index: number, step: Step): Soon<Outcome> => {
   if (step === "again") {

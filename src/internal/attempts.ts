@@ -1,27 +1,22 @@
 /**
- * The attempts of one call: limits per attempt, breaker, timeout, handler,
- * what its failure means, and whether to try again.
+ * The attempts of one call: limits per attempt, breaker, budget, handler, what
+ * its end means, and whether to try again.
  */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Tracer from "effect/Tracer"
 import type { BudgetExceeded, Reservation, Spending } from "../Budget.ts"
 import type { Stage } from "../CallRecord.ts"
 import type { Admission, Refusal } from "../CircuitBreaker.ts"
 import { type Classified, classify } from "../Classification.ts"
-import { CurrentCall } from "../CurrentCall.ts"
 import type { LimitedCall } from "../RateLimits.ts"
 import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
-import { Attempt } from "./attempt.ts"
 import {
   type Call,
   closing,
@@ -29,17 +24,14 @@ import {
   limitedOf,
   type Outcome,
   type Refused,
-  type Stoppable,
   taking,
   waiting
 } from "./call.ts"
 import { reportCause, shownIssues } from "./callText.ts"
-import type { DeadlineLine, Due } from "./deadlines.ts"
 import { isDone, isExit } from "./exits.ts"
-import { type Going, startEffect, startPlain } from "./handling.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
-import type { Place } from "./line.ts"
 import * as Raw from "./raw.ts"
+import { type HandlerEnd, reportDefects, runHandler } from "./runHandler.ts"
 import {
   after,
   isLater,
@@ -60,10 +52,10 @@ const admitted = (call: Call, tool: CompiledTool, refusal: Refused | undefined):
   // A retry that may not begin leaves the call as its last attempt left it.
   if (refusal !== undefined) return call.running.failed ?? refusal
   call.stage = undefined
-  return onward(call, tool, attempt(call, tool), ended)
+  return onward(call, tool, runHandler(call, tool), ended)
 }
 
-const ended = (call: Call, tool: CompiledTool, end: AttemptEnd): Soon<Outcome> =>
+const ended = (call: Call, tool: CompiledTool, end: HandlerEnd): Soon<Outcome> =>
   onward(call, tool, understand(call, tool, end), understood)
 
 const understood = (call: Call, tool: CompiledTool, outcome: Succeeded | Failed): Soon<Outcome> => {
@@ -324,207 +316,6 @@ export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> =
 
 const settlings = Schedule.exponential("50 millis").pipe(Schedule.upTo({ times: 4 }))
 
-// --- One attempt -----------------------------------------------------------
-
-type AttemptEnd =
-  | { readonly _tag: "Value"; readonly value: unknown }
-  | { readonly _tag: "Cause"; readonly cause: Cause.Cause<unknown> }
-  | { readonly _tag: "Stopped"; readonly reason: Reason; readonly cause: Cause.Cause<unknown> }
-
-/**
- * Runs the handler once. One that does not end at once goes on by itself, in a
- * fiber of its own or as a promise, so that a timeout stops the handler and
- * nothing else.
- */
-const attempt = (call: Call, tool: CompiledTool): Soon<AttemptEnd> => {
-  const { running } = call
-  call.attempts++
-  call.startedAt ??= call.now()
-  call.status = "running"
-  running.kernel.recorder.sink.onChange(call)
-  const current = new Attempt(
-    {
-      callId: call.callId,
-      tool: tool.facts.name,
-      attempt: call.attempts,
-      idempotencyKey: running.key,
-      deadline: call.deadline,
-      metadata: call.metadata
-    },
-    { toolCallId: call.callId, preliminary: (value) => progress(call, tool, value) }
-  )
-  running.attempt = current
-  const started = start(call, tool, current)
-  if (!Exit.isExit(started)) return goesOn(call, tool, current, started as Going)
-  // Whatever ran just now has taken its time.
-  running.instant = running.clock.currentTimeMillisUnsafe()
-  return endOf(started as Exit.Exit<unknown, unknown>)
-}
-
-const start = (call: Call, tool: CompiledTool, current: Attempt): Exit.Exit<unknown, unknown> | Going => {
-  const params = Raw.read(call.running.params)
-  let effect: Effect.Effect<unknown, unknown>
-  if (tool.plain === undefined) {
-    try {
-      effect = tool.handler(params, current)
-    } catch (defect) {
-      // A handler that throws before it returns its Effect is a defect like any other.
-      return Exit.die(defect)
-    }
-  } else {
-    const started = startPlain(tool.plain, params, current)
-    if (!Effect.isEffect(started)) return started
-    effect = started
-  }
-  return startEffect(effect, () => handlerContext(call, tool, current))
-}
-
-/** Waits for the handler, for as long as it may take. */
-const goesOn = (
-  call: Call,
-  tool: CompiledTool,
-  current: Attempt,
-  going: Going
-): Effect.Effect<AttemptEnd> => {
-  const { running } = call
-  const wait = new HandlerWait(call, tool, current, going)
-  running.stoppable = wait
-  wait.begin()
-  if (running.killed !== undefined) wait.stop(running.killed)
-  call.waits()
-  const ended = Effect.callback<AttemptEnd>((resume) => wait.whenEnded(resume))
-  // The handler has begun: an interruption is seen from here on, whenever it came.
-  return Effect.onInterrupt(running.restore(ended), () => {
-    wait.stop(undefined)
-    // Its finalizers have run when it has ended.
-    return Effect.flatMap(ended, (end) => ("cause" in end ? reportDefects(call, tool, end.cause) : Exit.void))
-  })
-}
-
-/**
- * A handler that goes on, and whoever waits for it. One object and no closures
- * that it holds: V8 puts those into its old space at once, and with each of
- * them, until the next full collection, whatever its call has held.
- */
-class HandlerWait implements Stoppable, Due {
-  /** When its time is over. */
-  readonly at: number
-  readonly #call: Call
-  readonly #tool: CompiledTool
-  readonly #attempt: Attempt
-  readonly #going: Going
-  readonly #timeout: number
-  readonly #left: number
-  #line: DeadlineLine | undefined
-  #place: Place<Due> | undefined
-  #timer: Fiber.Fiber<void> | undefined
-  #stopped: Reason | undefined
-  #end: AttemptEnd | undefined
-  #resume: ((end: Effect.Effect<AttemptEnd>) => void) | undefined
-
-  constructor(call: Call, tool: CompiledTool, attempt: Attempt, going: Going) {
-    this.#call = call
-    this.#tool = tool
-    this.#attempt = attempt
-    this.#going = going
-    this.#timeout = Math.min(tool.timeout, call.running.request.timeout ?? tool.timeout)
-    this.#left = call.left()
-    this.at = call.now() + Math.max(0, Math.min(this.#timeout, this.#left))
-  }
-
-  begin(): void {
-    const { clock, fiber, kernel } = this.#call.running
-    const now = this.#call.now()
-    const allowed = this.at - now
-    // What many calls are given shares one timer; a duration of a call's own has its own.
-    if (allowed === this.#tool.timeout || allowed === kernel.deadline) {
-      this.#line = kernel.deadlines.line(clock, allowed)
-      this.#place = this.#line.join(this, fiber.context, now)
-    } else {
-      this.#timer = Effect.runForkWith(fiber.context)(
-        Effect.map(clock.sleep(Duration.millis(allowed)), () => this.expire())
-      )
-    }
-    this.#going.whenEnded(this)
-  }
-
-  expire(): void {
-    this.stop(
-      this.#left <= this.#timeout
-        ? this.#call.pastDeadline()
-        : { _tag: "TimedOut", scope: "attempt", after: Duration.millis(this.#timeout) }
-    )
-  }
-
-  /** The first reason counts. */
-  stop(reason: Reason | undefined): void {
-    this.#stopped ??= reason
-    this.#attempt.abort()
-    this.#going.stop()
-  }
-
-  ended(exit: Exit.Exit<unknown, unknown>): void {
-    const { running } = this.#call
-    const { abandoned } = this.#attempt
-    running.stoppable = undefined
-    if (this.#place !== undefined) this.#line?.leave(this.#place, running.fiber.context)
-    this.#timer?.interruptUnsafe()
-    if (abandoned !== undefined) {
-      this.#call.abandoned = true
-      running.abandoned = [...(running.abandoned ?? []), abandoned]
-    }
-    this.#end =
-      this.#stopped !== undefined && Exit.isFailure(exit)
-        ? { _tag: "Stopped", reason: this.#stopped, cause: exit.cause }
-        : endOf(exit)
-    this.#resume?.(Exit.succeed(this.#end))
-  }
-
-  whenEnded(resume: (end: Effect.Effect<AttemptEnd>) => void): void {
-    this.#resume = resume
-    if (this.#end !== undefined) resume(Exit.succeed(this.#end))
-  }
-}
-
-const endOf = (exit: Exit.Exit<unknown, unknown>): AttemptEnd =>
-  Exit.isSuccess(exit) ? { _tag: "Value", value: exit.value } : { _tag: "Cause", cause: exit.cause }
-
-/** A handler that was stopped has no outcome, but what died while it ended is for operators to know. */
-const reportDefects = (call: Call, tool: CompiledTool, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Cause.hasDies(cause) ? reportCause(call, tool, cause) : Exit.void
-
-/** Where the handler runs: where it was built, then where it is called, then what this call says. */
-const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Context.Context<never> => {
-  const { fiber, span } = call.running
-  // A caller's context is the same for many calls, and putting two together costs as much as the rest of an attempt.
-  let services = tool.contexts.get(fiber.context)
-  if (services === undefined) {
-    services = Context.merge(tool.context, fiber.context as Context.Context<never>)
-    tool.contexts.set(fiber.context, services)
-  }
-  const own: Context.Context<never> = Context.add(services, CurrentCall, current)
-  return span === undefined ? own : (Context.add(own, Tracer.ParentSpan, span) as Context.Context<never>)
-}
-
-const progress = (call: Call, tool: CompiledTool, value: unknown): Effect.Effect<void> => {
-  // What a handler left running may still speak when its call has ended.
-  if (call.completedAt !== undefined) return Effect.void
-  const { onProgress } = call.running.request
-  if (onProgress === undefined) return Effect.void
-  // What does not fit the schema is not shown; the final result will tell.
-  return Effect.matchEffect(tool.codec.encodeSuccess(value), {
-    onFailure: () => Effect.void,
-    onSuccess: (encoded) => onProgress(encoded, value)
-  }).pipe(
-    // Who looks on must not change what happens.
-    Effect.catchCause((cause) =>
-      Cause.hasInterrupts(cause)
-        ? Effect.failCause(cause as Cause.Cause<never>)
-        : reportCause(call, tool, cause, value)
-    )
-  )
-}
-
 // --- What it came to -------------------------------------------------------
 
 interface Succeeded extends Outcome {
@@ -532,7 +323,7 @@ interface Succeeded extends Outcome {
 }
 
 /** What the end of an attempt means: a value that fits the tool's schema, or why not. */
-const understand = (call: Call, tool: CompiledTool, ended: AttemptEnd): Soon<Succeeded | Failed> => {
+const understand = (call: Call, tool: CompiledTool, ended: HandlerEnd): Soon<Succeeded | Failed> => {
   if (ended._tag !== "Value") return explain(call, tool, ended)
   const { value } = ended
   call.stage = "encode"
@@ -558,7 +349,7 @@ const understand = (call: Call, tool: CompiledTool, ended: AttemptEnd): Soon<Suc
 const explain = Effect.fnUntraced(function* (
   call: Call,
   tool: CompiledTool,
-  ended: Exclude<AttemptEnd, { _tag: "Value" }>
+  ended: Exclude<HandlerEnd, { _tag: "Value" }>
 ): Effect.fn.Return<Failed> {
   call.stage = "handler"
   if (ended._tag === "Stopped") {

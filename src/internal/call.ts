@@ -205,6 +205,7 @@ export class Call implements CallRecord {
       abandoned: undefined,
       leave: undefined,
       killed: undefined,
+      conclude: undefined,
       stoppable: undefined
     }
   }
@@ -318,6 +319,8 @@ export interface Running {
   /** Takes the call off the kill switch's list. */
   leave: (() => void) | undefined
   killed: Extract<Reason, { _tag: "Killed" }> | undefined
+  /** What the door makes of the call's end, where that is done without its fiber. */
+  conclude: Conclude<unknown, unknown> | undefined
   /** The wait that the call is in, as far as it can be ended from outside. */
   stoppable: Stoppable | undefined
 }

@@ -5,6 +5,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import type { Reason } from "../ToolError.ts"
 import type { Call, Outcome } from "./call.ts"
@@ -56,20 +57,25 @@ export const refuseIf = (reason: Reason | undefined): Outcome | undefined =>
 /** What there is to do after an answer that says nothing. */
 export const onToNext = (): undefined => undefined
 
-/** Goes on with a value, at once where it is there. A `next` that is a function of its module costs no closure then. */
-export const onward = <A, B>(
-  call: Call,
-  tool: CompiledTool,
-  soon: Soon<A>,
-  next: (call: Call, tool: CompiledTool, value: A) => Soon<B>
-): Soon<B> => (isLater(soon) ? onwardLater(call, tool, soon, next) : next(call, tool, soon))
+/** What is done next with a value. A function of its module costs no closure. */
+export type Next<A, B> = (call: Call, tool: CompiledTool, value: A) => Soon<B>
+
+/** What is waited for, and what follows it without a fiber. */
+export abstract class Pending<A> extends Effectable.Class<A> {
+  abstract next<B>(next: Next<A, B>): Pending<B>
+}
+
+/** Goes on with a value, at once where it is there. */
+export const onward = <A, B>(call: Call, tool: CompiledTool, soon: Soon<A>, next: Next<A, B>): Soon<B> =>
+  isLater(soon) ? onwardLater(call, tool, soon, next) : next(call, tool, soon)
 
 const onwardLater = <A, B>(
   call: Call,
   tool: CompiledTool,
   later: Effect.Effect<A>,
-  next: (call: Call, tool: CompiledTool, value: A) => Soon<B>
+  next: Next<A, B>
 ): Effect.Effect<B> => {
+  if (later instanceof Pending) return later.next(next)
   call.waits()
   return Effect.flatMap(later, (value) => toEffect(next(call, tool, value)))
 }
