@@ -3,7 +3,10 @@ import * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as fc from "fast-check"
-import { decodePunycode } from "../src/internal/screening/hosts.ts"
+import * as Characters from "../src/internal/screening/characters.ts"
+import * as SpoofedHosts from "../src/internal/screening/hosts.ts"
+import * as Instructions from "../src/internal/screening/instructions.ts"
+import * as Patterns from "../src/internal/screening/patterns.ts"
 import * as Screening from "../src/Screening.ts"
 import * as ToolAnnotations from "../src/ToolAnnotations.ts"
 
@@ -200,6 +203,11 @@ describe("hosts", () => {
     assert.deepStrictEqual(inText(`https://${name}/x`), [])
   })
 
+  it("reads a name that is nothing but one in punycode", () => {
+    const field = { text: Schema.String.annotate(host) }
+    assert.deepStrictEqual(brief(screeningOf(field)?.params({ text: "xn--80a" })), ["refuse homoglyph text"])
+  })
+
   it("reads punycode as RFC 3492 has it", () => {
     const samples: ReadonlyArray<readonly [string, string]> = [
       ["egbpdaj6bu4bxfgehfvwxn", "ليهمابتكلموشعربي؟"],
@@ -210,10 +218,10 @@ describe("hosts", () => {
       ["MajiKoi5-783gue6qz075azm5e", "MajiでKoiする5秒前"]
     ]
     for (const [ascii, text] of samples)
-      assert.strictEqual(decodePunycode(ascii)?.toLowerCase(), text.toLowerCase())
+      assert.strictEqual(SpoofedHosts.decodePunycode(ascii)?.toLowerCase(), text.toLowerCase())
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(..."abcyz019-") }), (text) => {
-        const decoded = decodePunycode(text)
+        const decoded = SpoofedHosts.decodePunycode(text)
         assert.isTrue(decoded === undefined || typeof decoded === "string")
       })
     )
@@ -368,6 +376,70 @@ describe("patterns", () => {
     assert.isFalse(inText(text).some((found) => found.startsWith("refuse")))
   })
 
+  // One for each way that a pattern can be met, with nothing else that gives it away.
+  const shortest: ReadonlyArray<readonly ["sql" | "script", string]> = [
+    ["sql", "union select"],
+    ["sql", "union all select"],
+    ["sql", "drop table a"],
+    ["sql", "truncate schema a"],
+    ["sql", "drop database a"],
+    ["sql", "alter table a add"],
+    ["sql", "delete from a"],
+    ["sql", "insert into a values"],
+    ["sql", "select a from b"],
+    ["sql", "select\ta\tfrom\tb"],
+    ["sql", "update a set b ="],
+    ["sql", "' or a > b like 'x"],
+    ["sql", "` xor a<b"],
+    ["sql", "')and x like 'y"],
+    ["sql", "') || a <> b"],
+    ["sql", "' && a<b"],
+    ["sql", "having 1=1"],
+    ["sql", "x'--"],
+    ["sql", "x'#"],
+    ["sql", "x' -- "],
+    ["sql", "x'; grant a"],
+    ["sql", "x; shutdown"],
+    ["sql", "x; exec sp_a"],
+    ["sql", "x; declare @a"],
+    ["sql", "and sleep(1"],
+    ["sql", ",pg_sleep(1"],
+    ["sql", "pg_sleep ("],
+    ["sql", "benchmark(1,"],
+    ["sql", "waitfor delay '"],
+    ["sql", "xp_cmdshell"],
+    ["sql", "load_file("],
+    ["sql", "extractvalue("],
+    ["sql", "updatexml("],
+    ["sql", "into outfile '"],
+    ["sql", "into dumpfile '"],
+    ["sql", "information_schema."],
+    ["sql", "information_schema "],
+    ["sql", "utl_http."],
+    ["sql", "dbms_pipe."],
+    ["sql", "un/**/ion/*!1 select*/ union/**/select"],
+    ["script", "' onload =x"],
+    ["script", "data:text/html"],
+    ["script", "data: image/svg+xml"],
+    ["script", "document.write"],
+    ["script", "eval ("],
+    ["script", "string.fromcharcode"],
+    ["script", "new function ("],
+    ["script", "expression("],
+    ["script", "vbscript:x"],
+    ["script", "livescript: a("],
+    ["script", "java\tsc\nript:x"],
+    ["script", "eval&lpar1"],
+    ["script", "eval&#40"]
+  ]
+
+  it.each(shortest)("finds %s however short: %j", (rule, text) => {
+    const finds = rule === "sql" ? Patterns.sql : Patterns.script
+    assert.isTrue(finds(Patterns.viewsOf(text)))
+    assert.include(inText(text), `flag ${rule}`)
+    assert.include(inText(text.toUpperCase()), `flag ${rule}`)
+  })
+
   const harmless = [
     "O'Brien and sons",
     "it's this or that",
@@ -452,6 +524,13 @@ describe("fields", () => {
       screening?.params({ "\u200b": 1 })[0]?.message,
       "A name in the arguments holds an invisible character (U+200B); leave it out."
     )
+  })
+
+  it("screens names in a field that is said to be a path as paths", () => {
+    const files = Schema.Record(Schema.String, Schema.Boolean).annotate(screened("path"))
+    assert.deepStrictEqual(brief(screeningOf({ files })?.params({ files: { "c:x": true } })), [
+      "refuse path files"
+    ])
   })
 
   it("writes out what is not seen in the paths it gives", () => {
@@ -606,6 +685,23 @@ describe("results", () => {
     assert.deepStrictEqual(inResult({ text }), [])
   })
 
+  it.each([
+    "hey ai",
+    "dear ai",
+    "ignoraregol",
+    "[inst]",
+    "<system>",
+    "new task:",
+    "aGV5IGFp ISEh",
+    "aGV5IGFpISEh",
+    "686579206169212121",
+    "hey&#32;ai",
+    "hey%20ai"
+  ])("are looked into however short: %j", (text) => {
+    assert.strictEqual(inResult({ text }).length > 0, Instructions.find(text) !== undefined)
+    assert.strictEqual(inResult({ [text]: 1 }).length > 0, Instructions.find(text) !== undefined)
+  })
+
   it("marks hidden characters, and shows what a result says nowhere", () => {
     const findings = inResult({ a: "visible\u200bsecret", b: "\u202e", c: "\x1b[0m fine" })
     assert.deepStrictEqual(brief(findings), ["flag invisible a", "flag bidi b"])
@@ -659,6 +755,53 @@ const nearly = fc.string({
     fc.string({ unit: "binary", minLength: 1, maxLength: 2 })
   )
 })
+
+/** Pieces of what the patterns know, put together in any way, at times with every letter in another case. */
+const telling = fc
+  .tuple(
+    fc.array(
+      fc.oneof(
+        fc.constantFrom(
+          ..."'\"`;()*=#|@&<>-_.,/~: \n\t1x",
+          ..."%2e %3C %27 &lt; &#60 &lpar &colon /* */ -- .. xn-- \u0430 \u200b \u202e ＜ C:/ ~/.ssh /etc/".split(
+            " "
+          )
+        ),
+        fc.constantFrom(
+          ..."union select all drop truncate table schema alter add delete from where insert into values update set or and having like sleep benchmark load_file waitfor delay exec xp_cmdshell information_schema outfile utl_http. declare".split(
+            " "
+          )
+        ),
+        fc.constantFrom(
+          ..."script javascript: data:text/html document.cookie eval expression String.fromCharCode onclick onerror srcdoc img svg h1 br".split(
+            " "
+          ),
+          "new Function"
+        ),
+        fc.constantFrom(
+          ..."ignore all previous instructions ignora regole system prompt hey ai you are now a talimat unut aGV5IGFp".split(
+            " "
+          ),
+          "\u0130gnore"
+        ),
+        fc.constantFrom(
+          "or 1=1",
+          "drop table x",
+          "select a from b;",
+          "' or '",
+          "https://apple.com",
+          "https://\u0430pple.com"
+        )
+      ),
+      { maxLength: 8 }
+    ),
+    fc.constantFrom("", " ", "  "),
+    fc.boolean()
+  )
+  .map(([pieces, between, loud]) => {
+    const text = pieces.join(between)
+    return loud ? text.toUpperCase() : text
+  })
 
 /** A place in arguments: keys and indices, and the value that has a string there. */
 const planted = (text: string) =>
@@ -777,6 +920,33 @@ describe("laws", () => {
         assert.deepStrictEqual(quick, slow)
       }),
       { numRuns: 3000 }
+    )
+  })
+
+  it("misses nothing that a rule finds: not by what a text consists of, nor by how it begins", () => {
+    fc.assert(
+      fc.property(telling, (text) => {
+        const views = Patterns.viewsOf(text)
+        const { bidi, control, invisible } = Characters.find(text)
+        const ruled = {
+          control: control !== undefined,
+          bidi: bidi !== undefined,
+          invisible: invisible !== undefined,
+          homoglyph: SpoofedHosts.names(text, false),
+          path: Patterns.strayPath(text),
+          sql: Patterns.sql(views),
+          script: Patterns.script(views),
+          html: Patterns.html(views)
+        }
+        const rules = Object.entries(ruled).flatMap(([rule, found]) => (found ? [rule] : []))
+        const found = screeningOf()?.params({ text }) ?? []
+        assert.deepStrictEqual(found.map(({ rule }) => rule).sort(), rules.sort())
+        assert.strictEqual(inField(text, "path").includes("refuse path"), Patterns.path(text) !== undefined)
+        assert.strictEqual(inField(text, "html").includes("refuse html"), Patterns.anyTag(views))
+        const sign = Instructions.find(text) !== undefined || bidi !== undefined || invisible !== undefined
+        assert.strictEqual(inResult({ text }).length > 0, sign)
+      }),
+      { numRuns: 2000 }
     )
   })
 

@@ -58,6 +58,12 @@ const injections = [
   /\b(?:benchmark ?\( ?\d+ ?,|waitfor delay ['"]|xp_cmdshell\b|load_file ?\(|(?:extractvalue|updatexml) ?\(|into (?:out|dump)file ['"]|information_schema[. ]|pg_sleep ?\(|utl_http\.|dbms_pipe\.)/i
 ]
 
+/** Of a text in ASCII that encodes nothing: none of these patterns does without one of these signs. Linear, and one look. */
+const sqlSigns =
+  /[=;#]|--|\/\*|['"`)]\s*(?:or|and|xor|\|\||&&)|\b(?:union\s|(?:drop|truncate)\s+(?:table|database|schema)\s|alter\s+table\s|delete\s+from\s|insert\s+into\s|select\s)|sleep|benchmark|load_file|extractvalue|updatexml|waitfor|(?:out|dump)file|utl_http|dbms_pipe|xp_cmdshell|information_schema/i
+
+export const mayBeSql = (text: string): boolean => sqlSigns.test(text)
+
 const isSql = (text: string): boolean => {
   const plain = plainSql(text)
   return (
@@ -104,6 +110,12 @@ const scripts = [
   /\bdata:\s?(?:text\/html|application\/xhtml\+xml|image\/svg\+xml|text\/javascript|application\/javascript)\b/i,
   /\bdocument\.(?:cookie|write|domain)\b|\beval\s?\(|\bString\.fromCharCode\b|\bnew Function\s?\(|\bexpression\s?\(/i
 ]
+
+/** The same of scripts in a text without the beginning of a tag. */
+const scriptSigns =
+  /&(?:#|[a-z]{2})|[\t\n\r]|on[a-z]{3,24}\s?=|data:|document\.|eval\s?\(|fromcharcode|new function|expression\s?\(|script:/i
+
+export const mayBeScript = (text: string): boolean => scriptSigns.test(text)
 
 /** A book may be called so; then a blank follows, and no call. */
 const scheme = /\b(?:java|vb|live)script:(?:\S|\s[^\n]{0,200}(?:\w\(|=|`))/i

@@ -1,7 +1,6 @@
 /**
- * The walk over arguments and results. Most strings are plain: one pass over
- * their character codes says so, and nothing is made. Only what is not plain is walked
- * again, with its place.
+ * The walk over arguments and results. Most hold nothing but plain strings, and are not walked: only what is
+ * not plain is, with its place.
  */
 import type { Finding, Rule, Setting } from "../../Screening.ts"
 import type { Screen } from "../../ToolAnnotations.ts"
@@ -11,6 +10,7 @@ import type { Field, Fields } from "./fields.ts"
 import * as SpoofedHosts from "./hosts.ts"
 import * as Instructions from "./instructions.ts"
 import * as Patterns from "./patterns.ts"
+import { isPlain, isPlainPath, isPlainText, isPlainWord, maskOf, maxDepth, mayHold } from "./plain.ts"
 
 type Severities = { readonly [R in Rule]: Setting }
 
@@ -18,108 +18,6 @@ type Severities = { readonly [R in Rule]: Setting }
 const none: ReadonlyArray<Finding> = Object.freeze([])
 
 const maxFindings = 20
-const maxDepth = 500
-
-// --- Plain strings ---------------------------------------------------------
-
-/** A bit for each letter, whatever its case, and for what patterns cannot do without. */
-const weird = 1 << 26
-const less = 1 << 27
-const marked = 1 << 28
-const escaped = 1 << 29
-const dot = 1 << 30
-const slash = 1 << 31
-
-const bits = new Int32Array(128)
-for (let code = 0; code < 128; code++) {
-  const character = String.fromCharCode(code)
-  if (/[a-z]/i.test(character)) bits[code] = 1 << (character.toLowerCase().charCodeAt(0) - 97)
-  else if (/(?![\t\n\r])\p{Cc}/u.test(character)) bits[code] = weird
-  else if (character === "<") bits[code] = less
-  else if ("'\"`;()*=#|@".includes(character)) bits[code] = marked
-  else if ("%\\".includes(character)) bits[code] = escaped
-  else if (character === ".") bits[code] = dot
-  else if ("/~:".includes(character)) bits[code] = slash
-}
-
-const lettersOf = (...texts: ReadonlyArray<string>): Int32Array =>
-  Int32Array.from(texts, (text) => [...text].reduce((mask, sign) => mask | bits[sign.charCodeAt(0)]!, 0))
-
-/** What patterns of SQL and of scripts need that do without any of the marked signs. */
-const statements = lettersOf(
-  "union select",
-  "drop",
-  "truncate",
-  "alter table",
-  "delete from",
-  "insert into valu",
-  "select from",
-  "xpcmdshell",
-  "informationschema"
-)
-const code = lettersOf("document.", "stringfromcharcode.", "script:", "data:")
-
-const hasOneOf = (mask: number, sets: Int32Array): boolean => {
-  for (let i = 0; i < sets.length; i++) if ((mask & sets[i]!) === sets[i]) return true
-  return false
-}
-
-/** What a string consists of; `weird` for whatever is not ASCII. */
-const maskOf = (text: string): number => {
-  let mask = 0
-  const { length } = text
-  for (let i = 0; i < length; i++) {
-    const code = text.charCodeAt(i)
-    mask |= code > 127 ? weird : bits[code]!
-  }
-  return mask
-}
-
-/**
- * What may be found in a string, judged by what it consists of. Never says no where a rule would find
- * something.
- */
-const mayHold = {
-  characters: (mask: number): boolean => (mask & weird) !== 0,
-  host: (mask: number, text: string): boolean =>
-    (mask & (weird | escaped)) !== 0 || ((mask & xn) === xn && /xn--/i.test(text)),
-  path: (mask: number, text: string, annotated: boolean): boolean =>
-    (mask & (weird | escaped)) !== 0 ||
-    ((mask & dot) !== 0 && /\.[. ]*\./.test(text)) ||
-    ((mask & slash) !== 0 && (annotated || /^ *(?:[/~]|[a-z]:\/)/i.test(text))),
-  sql: (mask: number): boolean => (mask & (weird | escaped | marked)) !== 0 || hasOneOf(mask, statements),
-  script: (mask: number): boolean => (mask & (weird | escaped | marked | less)) !== 0 || hasOneOf(mask, code),
-  html: (mask: number): boolean => (mask & (weird | escaped | less)) !== 0
-} as const
-
-const xn = bits["x".charCodeAt(0)]! | bits["n".charCodeAt(0)]!
-
-const isPlainString = (text: string, paths: boolean): boolean => {
-  const mask = maskOf(text)
-  return !(
-    (mask & (weird | less | marked | escaped)) !== 0 ||
-    mayHold.path(mask, text, paths) ||
-    mayHold.sql(mask) ||
-    mayHold.script(mask) ||
-    mayHold.host(mask, text)
-  )
-}
-
-/** Whether there is nothing in a value that any rule could find; `paths`: some field is said to be a path. */
-const isPlain = (value: unknown, paths: boolean, depth: number): boolean => {
-  if (typeof value === "string") return isPlainString(value, paths)
-  if (typeof value !== "object" || value === null) return true
-  if (depth >= maxDepth) return false
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) if (!isPlain(value[i], paths, depth + 1)) return false
-    return true
-  }
-  for (const key in value) {
-    if (!isPlainString(key, false) || !isPlain((value as Record<string, unknown>)[key], paths, depth + 1))
-      return false
-  }
-  return true
-}
 
 // --- Scans -----------------------------------------------------------------
 
@@ -129,7 +27,8 @@ export const scanParams = (
   settings: Severities,
   fields: Fields | undefined
 ): ReadonlyArray<Finding> => {
-  if (isPlain(raw, fields?.paths === true, 0)) return none
+  // A field that is said to be a path takes less than others do.
+  if (isPlain(raw, fields?.paths === true ? isPlainPath : isPlainText, 0)) return none
   const found = new Findings("The arguments")
   walk(raw, fields?.root, found, (text, isKey, field) => screenParam(text, field, settings, found, isKey))
   return found.all()
@@ -137,6 +36,7 @@ export const scanParams = (
 
 /** Every finding in a result. */
 export const scanResult = (encoded: unknown, settings: Severities): ReadonlyArray<Finding> => {
+  if (isPlain(encoded, isPlainWord, 0)) return none
   const found = new Findings("The result")
   walk(encoded, undefined, found, (text, isKey) => {
     const hits = Characters.find(text)
@@ -204,8 +104,8 @@ const screenParam = (
   const sql = severity("sql", "sql")
   const script = severity("script", "script")
   const html = severity("html", "html")
-  const mayBeSql = sql !== undefined && mayHold.sql(mask)
-  const mayBeScript = script !== undefined && mayHold.script(mask)
+  const mayBeSql = sql !== undefined && mayHold.sql(mask, text)
+  const mayBeScript = script !== undefined && mayHold.script(mask, text)
   const mayBeHtml = html !== undefined && mayHold.html(mask)
   if (!mayBeSql && !mayBeScript && !mayBeHtml) return
   const views = Patterns.viewsOf(text)
