@@ -22,18 +22,17 @@
  * declared to change things (`Tool.Readonly` is false, or `Tool.Destructive` true) starts the counts of
  * `repeat` anew. So a run may read a file, write it and read it again.
  *
- * Arguments and outcomes are kept as hashes under a key of the layer's own, never as values. Memory is
- * bounded: the last `window` calls of a run, about 200 bytes each, for as long as the run lives.
+ * Arguments and outcomes are kept as numbers that only tell whether they are equal, never as values. Memory is
+ * bounded: the last `window` calls of a run, about 150 bytes each, for as long as the run lives.
  *
  * Gotchas: equal calls of one parallel batch are counted as they end, and a second refusal in the same batch
  * stops the run before the model has read the first. What never ran and is not reported through `ended` is
  * not seen; report invalid calls too, for they are what error storms are made of.
  */
 import * as Context from "effect/Context"
-import { randomBytesUnsafe } from "effect/crypto/SecureRandom"
 import * as Layer from "effect/Layer"
 import { shorten } from "./internal/argumentPath.ts"
-import { keyedHash } from "./internal/argumentsView.ts"
+import * as Fingerprint from "./internal/fingerprint.ts"
 import * as Glob from "./internal/glob.ts"
 import * as Machine from "./internal/loopMachine.ts"
 import { whole } from "./internal/options.ts"
@@ -119,16 +118,15 @@ export const make = (options: Options = {}): LoopDetector["Service"] => {
   }
   whole("LoopDetector: window", rules.window, Math.max(rules.repeats, 2 * rules.pingPong))
   const mayRepeat = options.mayRepeat ?? []
-  const key = randomBytesUnsafe(32)
+  const printOf = Fingerprint.make()
   let unreadable = 0
 
   const remembered = (run: Run): { state: Machine.State } =>
     run.remember("loops", () => ({ state: Machine.initial }))
-  const hash = (value: unknown): string => keyedHash(key, value).slice(0, 32)
-  const callOf = ({ params, tool }: LoopedCall): string => hash([tool, params])
-  const outcomeOf = (code: string | undefined, encoded: unknown): string => {
+  const callOf = ({ params, tool }: LoopedCall): Machine.Print => printOf([tool, params])
+  const outcomeOf = (code: string | undefined, encoded: unknown): Machine.Print => {
     try {
-      return hash([code, encoded])
+      return printOf([code, encoded])
     } catch {
       // What cannot be written down cannot be the same as anything.
       return `unreadable ${unreadable++}`

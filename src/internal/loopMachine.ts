@@ -1,7 +1,7 @@
 /**
  * Going round in circles, as a pure state machine: what a run has done goes in,
  * and whether the next call may be made comes out. Calls and outcomes are
- * hashes, so a state holds nothing that anyone could read.
+ * prints, so a state holds nothing that anyone could read.
  */
 import type { LoopDetected } from "../LoopDetector.ts"
 
@@ -12,13 +12,15 @@ export interface Rules {
   readonly window: number
 }
 
+/** Equal for what is equal. */
+export type Print = number | string
+
 /** A call that has ended. */
 export interface Step {
   readonly tool: string
-  /** Equal for equal tools and arguments. */
-  readonly call: string
-  /** Equal for equal outcomes. */
-  readonly outcome: string
+  /** Of the tool and the arguments. */
+  readonly call: Print
+  readonly outcome: Print
   readonly failed: boolean
   /** Whether it is declared to change something: what was seen before may look different after it. */
   readonly changes: boolean
@@ -36,7 +38,7 @@ export interface State {
   /** Calls that failed in a row, the last one included. */
   readonly failures: number
   /** What the run was told: calls that repeat, and how many had ended by then. */
-  readonly told: ReadonlyArray<{ readonly calls: ReadonlyArray<string>; readonly at: number }>
+  readonly told: ReadonlyArray<{ readonly calls: ReadonlyArray<Print>; readonly at: number }>
   /** The failures in a row by the time it was told of them; none when it was not. */
   readonly toldOfFailures: number | undefined
   readonly stopped: LoopDetected["kind"] | undefined
@@ -47,7 +49,7 @@ export interface Circle {
   readonly kind: LoopDetected["kind"]
   readonly stopped: boolean
   /** The calls that repeat; none for an error storm. */
-  readonly calls: ReadonlyArray<string>
+  readonly calls: ReadonlyArray<Print>
   /** The tools of these calls. */
   readonly tools: ReadonlyArray<string>
   /** Repetitions, pairs, or failures. */
@@ -66,7 +68,7 @@ export const initial: State = {
 }
 
 /** Whether a call goes round in a circle. */
-export const check = (state: State, call: string, rules: Rules): Circle | undefined => {
+export const check = (state: State, call: Print, rules: Rules): Circle | undefined => {
   if (state.stopped !== undefined) {
     return { kind: state.stopped, stopped: true, calls: [], tools: [], times: 0, failed: false }
   }
@@ -77,7 +79,7 @@ export const check = (state: State, call: string, rules: Rules): Circle | undefi
 }
 
 /** The call was refused as `check` says. */
-export const refused = (state: State, call: string, rules: Rules): State => {
+export const refused = (state: State, call: Print, rules: Rules): State => {
   const circle = check(state, call, rules)
   if (circle === undefined) return state
   if (circle.stopped) return { ...state, stopped: circle.kind }
@@ -89,14 +91,16 @@ export const refused = (state: State, call: string, rules: Rules): State => {
 export const ended = (state: State, step: Step, rules: Rules): State => {
   // Only what was never done before makes progress: switching something on and off does not.
   const progress = step.changes && !step.failed && !state.steps.some(({ call }) => call === step.call)
+  const told =
+    state.told.length === 0 ? state.told : state.told.filter(({ at }) => at + rules.window > state.count)
   return {
-    ...state,
-    steps: [...state.steps, step].slice(-rules.window),
+    steps: state.steps.concat(step).slice(-rules.window),
     count: state.count + 1,
     since: progress ? state.count : state.since,
     failures: step.failed ? state.failures + 1 : 0,
-    told: progress ? [] : state.told.filter(({ at }) => at + rules.window > state.count),
-    toldOfFailures: step.failed ? state.toldOfFailures : undefined
+    told: progress ? [] : told,
+    toldOfFailures: step.failed ? state.toldOfFailures : undefined,
+    stopped: state.stopped
   }
 }
 
@@ -104,7 +108,7 @@ export const ended = (state: State, step: Step, rules: Rules): State => {
  * The last `pairs` pairs of calls were the same two, with the same two outcomes, and this call would go on
  * with it.
  */
-const pingPong = ({ steps }: State, call: string, pairs: number): Circle | undefined => {
+const pingPong = ({ steps }: State, call: Print, pairs: number): Circle | undefined => {
   const first = steps.at(-2)
   const second = steps.at(-1)
   if (first === undefined || second === undefined || first.call !== call || second.call === call) {
@@ -125,7 +129,7 @@ const pingPong = ({ steps }: State, call: string, pairs: number): Circle | undef
 }
 
 /** The call ended `times` times in a row with the same outcome, whatever else was called in between. */
-const repeat = ({ count, since, steps }: State, call: string, times: number): Circle | undefined => {
+const repeat = ({ count, since, steps }: State, call: Print, times: number): Circle | undefined => {
   const offset = count - steps.length
   let last: Step | undefined
   let found = 0
