@@ -31,7 +31,7 @@ describe("fingerprints", () => {
   })
 
   it("tell apart what only looks alike", () => {
-    const values = [
+    const values: Array<unknown> = [
       ...[
         1,
         "1",
@@ -66,6 +66,7 @@ describe("fingerprints", () => {
       ...[{ a: "b", c: "d" }, { a: "bcd" }, { ab: 1 }, [{ a: 1 }, { b: 1 }], [{ a: 1, b: 1 }]],
       ...[new Date(0), new Date(1), new Map([["a", 1]]), new Map([["a", 2]]), new Set([1])]
     ]
+    values.push(["a\u0001", "b"], ["a", "\u0001b"], [["a"], "b"], [["a", "b"]])
     assert.strictEqual(new Set(values.map(print)).size, values.length)
   })
 
