@@ -41,6 +41,8 @@ interface Kept {
 
 export class Memory {
   #kept: Array<Kept> = []
+  /** Characters of all that is kept. */
+  #size = 0
   /** The newest source that is no longer kept, and how many there are. */
   #forgotten: Source | undefined
   #forgottenCount = 0
@@ -63,16 +65,21 @@ export class Memory {
   add(source: Source, output: { readonly encoded: unknown } | undefined): void {
     const { cut, text } = output === undefined ? { cut: true, text: "" } : textOf(output.encoded)
     this.#kept.push({ source, text, size: text.length, cut, prints: undefined })
+    this.#size += text.length
     if (this.#kept.length > maxSources) {
-      this.#forgotten = this.#kept.shift()!.source
+      const oldest = this.#kept.shift()!
+      this.#size -= oldest.size
+      this.#forgotten = oldest.source
       this.#forgottenCount++
     }
+    if (this.#size <= maxCharacters) return
     let room = maxCharacters
     for (let i = this.#kept.length - 1; i >= 0; i--) {
       const kept = this.#kept[i]!
       room -= kept.size
       if (room >= 0) continue
       room += kept.size
+      this.#size -= kept.size
       this.#kept[i] = { source: kept.source, text: "", size: 0, cut: true, prints: undefined }
     }
   }
@@ -81,6 +88,7 @@ export class Memory {
   remove(sources: ReadonlyArray<Source>, all: boolean): void {
     const gone = new Set(sources)
     this.#kept = this.#kept.filter(({ source }) => !gone.has(source))
+    this.#size = this.#kept.reduce((sum, { size }) => sum + size, 0)
     if (all) {
       this.#forgotten = undefined
       this.#forgottenCount = 0
