@@ -19,6 +19,8 @@
  *   Soft hyphens and byte order marks are refused: nothing tells an ordinary one from one that splits a word.
  */
 
+import { pattern } from "../lazily.ts"
+
 type CharacterRule = "control" | "bidi" | "invisible"
 
 /** The first such character, by rule. */
@@ -26,23 +28,24 @@ export type Hits = { readonly [Rule in CharacterRule]?: number }
 
 const none: Hits = {}
 
-const suspect = /(?![\t\n\r])\p{Cc}|\p{Default_Ignorable_Code_Point}|[\ufff9-\ufffb]/u
-const suspects = new RegExp(suspect, "gu")
+const suspect = String.raw`(?![\t\n\r])\p{Cc}|\p{Default_Ignorable_Code_Point}|[\ufff9-\ufffb]`
+const suspects = pattern(suspect, "gu")
+const suspicious = pattern(suspect, "u")
 
 /** What a text holds of them. Linear. */
 export const find = (text: string): Hits => {
-  if (!suspect.test(text)) return none
+  if (!suspicious().test(text)) return none
   const hits: { [Rule in CharacterRule]?: number } = {}
   let rightToLeft: boolean | undefined
   const clean = withoutFlags(text)
-  for (const { 0: character, index } of clean.matchAll(suspects)) {
+  for (const { 0: character, index } of clean.matchAll(suspects())) {
     const code = character.codePointAt(0)!
     const rule = ruleOf(code)
     if (hits[rule] !== undefined) continue
     const before = codeBefore(clean, index)
     const after = clean.codePointAt(index + character.length)
     if (rule === "bidi" && isMark(code)) {
-      rightToLeft ??= rightToLeftLetter.test(clean)
+      rightToLeft ??= rightToLeftLetter().test(clean)
       if (rightToLeft && !isUnseen(before) && !isUnseen(after)) continue
     }
     if (rule === "invisible" && isOrdinary(code, before, after)) continue
@@ -74,34 +77,43 @@ const codeBefore = (text: string, index: number): number | undefined => {
 
 // --- Ordinary uses ---------------------------------------------------------
 
-const rightToLeftLetter =
-  /(?=\p{L})[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u
+const rightToLeftLetter = pattern(
+  String.raw`(?=\p{L})[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]`,
+  "u"
+)
 /** Cursive scripts, and those whose letters form conjuncts. */
-const joining =
-  /[\p{scx=Arab}\p{scx=Syrc}\p{scx=Mand}\p{scx=Mong}\p{scx=Nkoo}\p{scx=Adlm}\p{scx=Rohg}\p{scx=Phag}\p{scx=Deva}\p{scx=Beng}\p{scx=Guru}\p{scx=Gujr}\p{scx=Orya}\p{scx=Taml}\p{scx=Telu}\p{scx=Knda}\p{scx=Mlym}\p{scx=Sinh}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tibt}\p{scx=Bali}\p{scx=Java}\p{scx=Sund}\p{scx=Newa}\p{scx=Gran}\p{scx=Tirh}\p{scx=Limb}\p{scx=Mtei}\p{scx=Sylo}]/u
+const joining = pattern(
+  String.raw`[\p{scx=Arab}\p{scx=Syrc}\p{scx=Mand}\p{scx=Mong}\p{scx=Nkoo}\p{scx=Adlm}\p{scx=Rohg}\p{scx=Phag}\p{scx=Deva}\p{scx=Beng}\p{scx=Guru}\p{scx=Gujr}\p{scx=Orya}\p{scx=Taml}\p{scx=Telu}\p{scx=Knda}\p{scx=Mlym}\p{scx=Sinh}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tibt}\p{scx=Bali}\p{scx=Java}\p{scx=Sund}\p{scx=Newa}\p{scx=Gran}\p{scx=Tirh}\p{scx=Limb}\p{scx=Mtei}\p{scx=Sylo}]`,
+  "u"
+)
 /** Scripts that put no spaces between words. */
-const unspaced =
-  /[\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tale}\p{scx=Talu}\p{scx=Lana}\p{scx=Tavt}]/u
-const mongolian = /[\p{scx=Mong}\p{scx=Phag}]/u
-const ideograph = /\p{Ideographic}/u
+const unspaced = pattern(
+  String.raw`[\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\p{scx=Tale}\p{scx=Talu}\p{scx=Lana}\p{scx=Tavt}]`,
+  "u"
+)
+const mongolian = pattern(String.raw`[\p{scx=Mong}\p{scx=Phag}]`, "u")
+const ideograph = pattern(String.raw`\p{Ideographic}`, "u")
 /**
  * Characters with standardized variants: ideographs, their punctuation, mathematical signs, a few scripts,
  * zero.
  */
-const variant = /[\p{Ideographic}\p{Sm}\p{scx=Mymr}\p{scx=Phag}\p{scx=Mani}\u3001\u3002\uff01-\uff1f0]/u
-const emoji = /\p{Emoji}/u
-const pictograph = /\p{Extended_Pictographic}/u
-const mark = /\p{M}/u
-const unseen = /\p{Default_Ignorable_Code_Point}/u
+const variant = pattern(
+  String.raw`[\p{Ideographic}\p{Sm}\p{scx=Mymr}\p{scx=Phag}\p{scx=Mani}\u3001\u3002\uff01-\uff1f0]`,
+  "u"
+)
+const emoji = pattern(String.raw`\p{Emoji}`, "u")
+const pictograph = pattern(String.raw`\p{Extended_Pictographic}`, "u")
+const mark = pattern(String.raw`\p{M}`, "u")
+const unseen = pattern(String.raw`\p{Default_Ignorable_Code_Point}`, "u")
 
-const is = (kind: RegExp, code: number | undefined): boolean =>
-  code !== undefined && kind.test(String.fromCodePoint(code))
+const is = (kind: () => RegExp, code: number | undefined): boolean =>
+  code !== undefined && kind().test(String.fromCodePoint(code))
 
 const isUnseen = (code: number | undefined): boolean => is(unseen, code)
 
 /** Whether what is not seen does there what it is for. */
 const isOrdinary = (code: number, before: number | undefined, after: number | undefined): boolean => {
-  const near = (kind: RegExp): boolean =>
+  const near = (kind: () => RegExp): boolean =>
     !isUnseen(before) && !isUnseen(after) && (is(kind, before) || is(kind, after))
   switch (true) {
     case code === 0x200d:

@@ -15,6 +15,7 @@
  * found.
  */
 import * as Hosts from "../hosts.ts"
+import { pattern } from "../lazily.ts"
 
 /**
  * Whether a text names such a host: in a URL, as a bare host, as an e-mail address, or because it is said to
@@ -52,37 +53,44 @@ const readable = (label: string): string | undefined =>
 // --- One label -------------------------------------------------------------
 
 /** The recommended scripts of UAX #31. */
-const scripts: ReadonlyArray<readonly [string, RegExp]> =
+const scripts: ReadonlyArray<readonly [string, () => RegExp]> =
   "Latn Cyrl Grek Hani Hira Kana Bopo Hang Arab Armn Beng Deva Ethi Geor Gujr Guru Hebr Knda Khmr Laoo Mlym Mymr Orya Sinh Taml Telu Thaa Thai Tibt"
     .split(" ")
-    .map((script) => [script, new RegExp(`\\p{sc=${script}}`, "u")] as const)
+    .map((script) => [script, pattern(`\\p{sc=${script}}`, "u")] as const)
 
 const eastAsian = ["Hani Hira Kana", "Hani Bopo", "Hani Hang"].map((set) => new Set(set.split(" ")))
 
 /** Letters of other scripts, as hosts write them, that look like one or two of Latin. */
-const lookalike =
-  /[аысԁеԍһіюјӏорԗԛѕԝхуъьҽпгѵѡүқԏαγηικνορτυχωϲϳհոսօցքյզւագռסוןטاهىە٥۵ဝငოიყძხ๐ทนบพ໐০०੦૦௦౦೦ഠ]|[\p{sc=Cherokee}\p{sc=Coptic}\p{sc=Lisu}\p{sc=Deseret}\p{sc=Osage}\p{sc=Osmanya}]/u
-const latinLookalike = /[ɑɡɩɪʀʏʟʜʙɢɴᴀ-ᴢꞓꜱꜰꞯ]/u
+const lookalike = pattern(
+  String.raw`[аысԁеԍһіюјӏорԗԛѕԝхуъьҽпгѵѡүқԏαγηικνορτυχωϲϳհոսօցքյզւագռסוןטاهىە٥۵ဝငოიყძხ๐ทนบพ໐০०੦૦௦౦೦ഠ]|[\p{sc=Cherokee}\p{sc=Coptic}\p{sc=Lisu}\p{sc=Deseret}\p{sc=Osage}\p{sc=Osmanya}]`,
+  "u"
+)
+const latinLookalike = pattern("[ɑɡɩɪʀʏʟʜʙɢɴᴀ-ᴢꞓꜱꜰꞯ]", "u")
 /**
  * What a label consists of; letters with their marks, digits, hyphens, a few signs within words, and emoji.
  */
-const ordinary =
-  /^(?:[\p{L}\p{M}\p{N}_\-\u00b7\u0375\u05f3\u05f4\u30fb\p{Extended_Pictographic}]|\u200c|\u200d)*$/u
+const ordinary = pattern(
+  String.raw`^(?:[\p{L}\p{M}\p{N}_\-\u00b7\u0375\u05f3\u05f4\u30fb\p{Extended_Pictographic}]|\u200c|\u200d)*$`,
+  "u"
+)
 /** Kana and ideographs that pass as a slash where no other stands before them. */
-const slash = /(?:^|[^\p{sc=Hani}\p{sc=Hira}\p{sc=Kana}\u30fc])[ノンソゾ丶乀乁丿]/u
+const slash = pattern(String.raw`(?:^|[^\p{sc=Hani}\p{sc=Hira}\p{sc=Kana}\u30fc])[ノンソゾ丶乀乁丿]`, "u")
+
+const letterOrDigit = pattern(String.raw`[\p{L}\p{N}]`, "u")
+const letterOfAScript = pattern(String.raw`(?![\p{sc=Zyyy}\p{sc=Zinh}])\p{L}`, "u")
 
 const isSpoof = (label: string, top: string): boolean => {
-  if (!ordinary.test(label) || latinLookalike.test(label) || slash.test(label)) return true
+  if (!ordinary().test(label) || latinLookalike().test(label) || slash().test(label)) return true
   const found = new Set<string>()
   let letters = 0
   let alike = 0
   for (const character of label) {
-    if (!/[\p{L}\p{N}]/u.test(character) || /[0-9]/.test(character)) continue
-    const script = scripts.find(([, kind]) => kind.test(character))?.[0]
+    if (!letterOrDigit().test(character) || /[0-9]/.test(character)) continue
+    const script = scripts.find(([, kind]) => kind().test(character))?.[0]
     if (script !== undefined) found.add(script)
-    else if (/\p{L}/u.test(character) && !/[\p{sc=Zyyy}\p{sc=Zinh}]/u.test(character)) found.add("other")
+    else if (letterOfAScript().test(character)) found.add("other")
     letters++
-    if (lookalike.test(character)) alike++
+    if (lookalike().test(character)) alike++
   }
   const latin = found.delete("Latn")
   if (latin && alike > 0) return true
@@ -90,7 +98,7 @@ const isSpoof = (label: string, top: string): boolean => {
   const [script] = found
   if (found.size > 1 || latin) return found.size > 1 || strict.has(script!)
   const isTop =
-    label === top ? tops.has(label) : scripts.some(([name, kind]) => name === script && kind.test(top))
+    label === top ? tops.has(label) : scripts.some(([name, kind]) => name === script && kind().test(top))
   return alike === letters && !isTop
 }
 

@@ -5,6 +5,7 @@
  * This marks; it protects nobody. Whoever words it differently is not found, and an article about
  * injections is. What protects is `Taint`, which does not look at what a text says.
  */
+import { lazily } from "../lazily.ts"
 import { fold, readings } from "../readings.ts"
 
 /**
@@ -14,7 +15,7 @@ import { fold, readings } from "../readings.ts"
 export const find = (text: string): string | undefined => {
   for (const [index, reading] of readings(text).entries()) {
     const folded = fold(reading)
-    const sign = signs.find(({ pattern }) => pattern.test(folded))?.sign
+    const sign = signs().find(({ pattern }) => pattern.test(folded))?.sign
     if (sign !== undefined) return index === 0 ? sign : `${sign}, in encoded text`
   }
   return undefined
@@ -86,17 +87,19 @@ const images =
 const hidden =
   /<[a-z][^<>]{0,200}style ?= ?["'][^"'<>]{0,300}(?:display ?: ?none|visibility ?: ?hidden|font-size ?: ?0|opacity ?: ?0(?![.\d])|color ?: ?(?:#fff(?:fff)?\b|white|transparent))/
 
-const signs: ReadonlyArray<{ readonly sign: string; readonly pattern: RegExp }> = [
-  {
-    sign: "tells a model to disregard its instructions",
-    pattern: new RegExp(override.map((text) => text.normalize("NFKC")).join("|"), "u")
-  },
-  { sign: "imitates the marks between messages of a conversation", pattern: roles },
-  { sign: "imitates a call of a tool", pattern: calls },
-  { sign: "gives a model another role or task", pattern: personas },
-  { sign: "speaks of a system prompt", pattern: /\b(?:system|developer|hidden) prompts?\b/ },
-  { sign: "speaks to a model", pattern: addressed },
-  { sign: "asks to keep something from the user", pattern: secrecy },
-  { sign: "shows an image whose address can carry data away", pattern: images },
-  { sign: "holds text that is not shown", pattern: hidden }
-]
+const signs = lazily(
+  (): ReadonlyArray<{ readonly sign: string; readonly pattern: RegExp }> => [
+    {
+      sign: "tells a model to disregard its instructions",
+      pattern: new RegExp(override.map((text) => text.normalize("NFKC")).join("|"), "u")
+    },
+    { sign: "imitates the marks between messages of a conversation", pattern: roles },
+    { sign: "imitates a call of a tool", pattern: calls },
+    { sign: "gives a model another role or task", pattern: personas },
+    { sign: "speaks of a system prompt", pattern: /\b(?:system|developer|hidden) prompts?\b/ },
+    { sign: "speaks to a model", pattern: addressed },
+    { sign: "asks to keep something from the user", pattern: secrecy },
+    { sign: "shows an image whose address can carry data away", pattern: images },
+    { sign: "holds text that is not shown", pattern: hidden }
+  ]
+)

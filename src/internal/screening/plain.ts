@@ -19,7 +19,7 @@ const bits = new Int32Array(128)
 for (let code = 0; code < 128; code++) {
   const character = String.fromCharCode(code)
   if (/[a-z]/i.test(character)) bits[code] = 1 << (character.toLowerCase().charCodeAt(0) - 97)
-  else if (/(?![\t\n\r])\p{Cc}/u.test(character)) bits[code] = weird
+  else if ((code < 32 && !"\t\n\r".includes(character)) || code === 127) bits[code] = weird
   else if (character === "<") bits[code] = less
   else if ("'\"`;()*=#|@&".includes(character)) bits[code] = marked
   else if ("%\\".includes(character)) bits[code] = escaped

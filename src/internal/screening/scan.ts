@@ -5,6 +5,7 @@
 import type { Finding, Rule, Setting } from "../../Screening.ts"
 import type { Screen } from "../../ToolAnnotations.ts"
 import * as ArgumentPath from "../argumentPath.ts"
+import { pattern } from "../lazily.ts"
 import * as Characters from "./characters.ts"
 import type { Field, Fields } from "./fields.ts"
 import * as SpoofedHosts from "./hosts.ts"
@@ -163,12 +164,11 @@ class Findings {
 const plural = (says: string): string =>
   says.replace(/^(?:holds|names|leads|is|looks)/, (verb) => (verb === "is" ? "are" : verb.slice(0, -1)))
 
+const unseen = pattern(String.raw`[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]`, "gu")
+
 /** Names come from outside too: what is not seen is written out. */
 const visible = (path: string): string =>
-  path.replace(
-    /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`
-  )
+  path.replace(unseen(), (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)
 
 const walk = (
   value: unknown,
