@@ -375,17 +375,17 @@ const prepare = (policy: Policy, rules: ReadonlyArray<Rule>): Prepared => {
       limits,
       allowedDomains: domains === undefined ? undefined : policy.allowedDomains,
       deniedDomains: domains === undefined ? undefined : policy.deniedDomains,
-      rules: rules.filter(({ tools }) => tools === undefined).map(identity)
+      rules: rules.filter(({ tools }) => tools === undefined).map(sourceOf)
     })
   }
 }
 
-const identity = ({ decide, name }: Rule): ReadonlyArray<string> => [name, String(decide)]
+const sourceOf = ({ decide, name }: Rule): ReadonlyArray<string> => [name, String(decide)]
 
 /** The rules of a tool, in the order of all of them. */
 const selector = (rules: ReadonlyArray<Rule>): Prepared["rulesFor"] => {
+  if (rules.every(({ tools }) => tools === undefined)) return () => rules
   const named = rules.flatMap(({ tools = [] }, place) => tools.map((glob) => ({ glob, place })))
-  if (named.length === 0) return () => rules
   const everywhere = [...rules.keys()].filter((place) => rules[place]!.tools === undefined)
   const index = new Glob.Index(named.map(({ glob }) => glob))
   return ({ names }) => {
@@ -407,7 +407,7 @@ const compile = (prepared: Prepared, tool: ToolFacts, toolDigest: string): Omit<
     digest: digest({
       byName: named,
       common: prepared.digest,
-      rules: rules.filter(({ tools }) => tools !== undefined).map(identity)
+      rules: rules.filter(({ tools }) => tools !== undefined).map(sourceOf)
     }),
     byArguments: byArguments(domains === undefined ? undefined : byDomains(domains, tool), rules, tool)
   }

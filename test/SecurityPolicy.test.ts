@@ -374,7 +374,9 @@ describe("rules by arguments", () => {
     assert.strictEqual(askedFor("pay"), "123")
     assert.strictEqual(askedFor("lost_card"), "23")
     assert.strictEqual(askedFor("read"), "2")
-    assert.isUndefined(rulesFor({}, named("read"), [rule("1", ["pay"])]).byArguments)
+    for (const tools of [["pay"], []]) {
+      assert.isUndefined(rulesFor({}, named("read"), [rule("1", tools)]).byArguments)
+    }
   })
 
   it("are in the digest of the tools that they name", () => {
