@@ -82,6 +82,16 @@ export interface Change {
 
 export type Killed = Extract<Reason, { readonly _tag: "Killed" }>
 
+/** A call, as far as the switch has to do with it. */
+export interface Killable {
+  readonly kill: (killed: Killed) => void
+}
+
+/** A call that was let through. */
+export interface Entered {
+  readonly leave: () => void
+}
+
 // --- Service ---------------------------------------------------------------
 
 export class KillSwitch extends Context.Service<
@@ -90,10 +100,10 @@ export class KillSwitch extends Context.Service<
     /** Whether a call is stopped. Synchronous, from what this process knows. */
     readonly check: (tool: ToolFacts, principal: Principal, now: number) => Killed | undefined
     /**
-     * Registers a call that is let through; `interrupt` is called at most once, synchronously, when a stop that
-     * interrupts meets it. Returns what takes it out again, at the first of any number of times.
+     * Registers a call that is let through; `kill` is called at most once, synchronously, when a stop that interrupts
+     * meets it. `leave` takes it out again, at the first of any number of times.
      */
-    readonly enter: (tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void) => () => void
+    readonly enter: (tool: ToolFacts, principal: Principal, call: Killable) => Entered
     /**
      * Stops a target from now on. In force when it begins to run, in this process, and stays so where it then fails
      * or is interrupted: `Unavailable` says that other processes may not know of it yet, and a restart may forget it.
@@ -192,7 +202,7 @@ const service = (
       const stop = stops.find(tool, principal, now)
       return stop === undefined ? undefined : Local.killed(stop)
     },
-    enter: (tool, principal, interrupt) => calls.enter(tool, principal, interrupt),
+    enter: (tool, principal, call) => calls.enter(tool, principal, call),
     stop: (target, { by, inFlight = "interrupt", until, why }) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.clockWith((clock) => {

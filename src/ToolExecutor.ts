@@ -150,7 +150,12 @@ export const make = <T extends Tools>(
       return names
     })
     const run = (name: string, params: unknown, overrides?: Overrides) =>
-      pipeline.run(fromOverrides(name, params, overrides), toExit)
+      pipeline.run(
+        overrides === undefined
+          ? { door: "run", tool: name, params: Raw.of(params) }
+          : fromOverrides(name, params, overrides),
+        toExit
+      )
     const conclude: Conclude<ToolResult, never> = (outcome, record) =>
       Exit.succeed(toResult(outcome, record, resultBytes))
     const result = (request: Request) => pipeline.run(request, conclude)
@@ -271,7 +276,7 @@ const whyByState = {
 
 // --- Between the doors and the pipeline ------------------------------------
 
-const fromOverrides = (tool: string, params: unknown, overrides: Overrides = {}): Request => ({
+const fromOverrides = (tool: string, params: unknown, overrides: Overrides): Request => ({
   door: "run",
   tool,
   params: Raw.of(params),

@@ -6,7 +6,14 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { TestClock } from "effect/testing"
 import * as fc from "fast-check"
-import { KillSwitch, layerMemory, makeShared, type Stop, type StopStore } from "../src/KillSwitch.ts"
+import {
+  type Entered,
+  KillSwitch,
+  layerMemory,
+  makeShared,
+  type Stop,
+  type StopStore
+} from "../src/KillSwitch.ts"
 import * as Principal from "../src/Principal.ts"
 import {
   ada,
@@ -29,8 +36,10 @@ it.effect("interrupts all others where one interruption throws, and reports it",
   return Effect.gen(function* () {
     const killSwitch = yield* KillSwitch
     const first = yield* enter(search)
-    killSwitch.enter(search, ada, () => {
-      throw new Error("broken callback")
+    killSwitch.enter(search, ada, {
+      kill: () => {
+        throw new Error("broken callback")
+      }
     })
     const last = yield* enter(search)
     const stop = yield* killSwitch.stop(everything, operator)
@@ -47,18 +56,20 @@ it.effect("bears interruptions that end other calls, begin new ones and stop mor
   Effect.gen(function* () {
     const killSwitch = yield* KillSwitch
     const log: Array<string> = []
-    const leave = new Map<string, () => void>()
+    const entered = new Map<string, Entered>()
     const begin = (name: string, interrupted: () => void = () => {}) =>
-      leave.set(
+      entered.set(
         name,
-        killSwitch.enter(search, ada, () => {
-          log.push(name)
-          interrupted()
+        killSwitch.enter(search, ada, {
+          kill: () => {
+            log.push(name)
+            interrupted()
+          }
         })
       )
     begin("a", () => {
-      leave.get("a")?.()
-      leave.get("b")?.()
+      entered.get("a")?.leave()
+      entered.get("b")?.leave()
       begin("late")
       Effect.runSync(
         killSwitch.stop({ scope: "tool", tool: "search" }, { ...operator, inFlight: "interrupt" })

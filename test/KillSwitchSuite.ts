@@ -54,8 +54,10 @@ export const enter = Effect.fnUntraced(function* (
   principal: Principal.Principal = ada
 ) {
   const interruptions: Array<Killed> = []
-  const leave = (yield* KillSwitch).enter(tool, principal, (killed) => interruptions.push(killed))
-  return { leave, interruptions }
+  const entered = (yield* KillSwitch).enter(tool, principal, {
+    kill: (killed) => interruptions.push(killed)
+  })
+  return { leave: () => entered.leave(), interruptions }
 })
 
 /** What has changed since the last time it was asked. */
@@ -503,15 +505,17 @@ export const suite = (
                   const self: Call = { tool, principal, interruptions: 0, left: false }
                   const ended = Deferred.makeUnsafe<never, Killed>()
                   live.add(self)
-                  const leave = killSwitch.enter(tool, principal, (killed) => {
-                    assert.isFalse(self.left, "interrupted after it had left")
-                    self.interruptions++
-                    Deferred.doneUnsafe(ended, Effect.fail(killed))
+                  const entered = killSwitch.enter(tool, principal, {
+                    kill: (killed) => {
+                      assert.isFalse(self.left, "interrupted after it had left")
+                      self.interruptions++
+                      Deferred.doneUnsafe(ended, Effect.fail(killed))
+                    }
                   })
                   const depart = Effect.sync(() => {
                     live.delete(self)
                     self.left = true
-                    leave()
+                    entered.leave()
                   })
                   return Deferred.await(ended).pipe(
                     Effect.timeoutOption(lasts),

@@ -63,6 +63,7 @@ const understood = (call: Call, tool: CompiledTool, outcome: Succeeded | Failed)
     reportAttempt(call, outcome.reason),
     settleAttempt(call, outcome.reason === undefined || !outcome.outcomeUnknown)
   )
+  if (closing !== undefined) call.waits()
   if (outcome.reason === undefined) return closing === undefined ? outcome : Effect.as(closing, outcome)
   call.waits()
   const next = failed(call, tool, outcome)
@@ -301,16 +302,25 @@ export const settleAttempt = (call: Call, known: boolean): Effect.Effect<void> =
   const { spent } = attempt
   const actual = spent === undefined ? bound : known ? spent : Amounts.most(spent, bound ?? {})
   if (actual === undefined) return Exit.void
-  call.cost = Amounts.add(call.cost ?? {}, actual)
+  call.cost = call.cost === undefined ? actual : Amounts.add(call.cost, actual)
   if (reservation === undefined) return Exit.void
+  const settled = kernel.budget.settle(reservation, actual, call.now())
+  return isDone(settled) ? Exit.void : settleLater(call, reservation, actual, settled)
+}
+
+/** What is not settled expires, and was then spent without being counted: it is worth asking again. */
+const settleLater = (
+  call: Call,
+  reservation: Reservation,
+  actual: Amounts.Amounts,
+  settled: Effect.Effect<void, Reason>
+): Effect.Effect<void> => {
+  const { budget } = call.running.kernel
   const now = call.now()
-  const settle = () => kernel.budget.settle(reservation, actual, now)
-  const settled = settle()
-  if (Exit.isExit(settled) && Exit.isSuccess(settled)) return Exit.void
-  // What is not settled expires, and was then spent without being counted: it is worth asking again.
+  const again = Effect.suspend(() => budget.settle(reservation, actual, now))
   return closing(
     call,
-    Effect.catch(settled, () => Effect.retry(Effect.suspend(settle), settlings))
+    Effect.catch(settled, () => Effect.retry(again, settlings))
   )
 }
 

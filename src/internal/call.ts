@@ -23,6 +23,7 @@ import {
 } from "../CallRecord.ts"
 import type { Admission } from "../CircuitBreaker.ts"
 import type { Lease } from "../Idempotency.ts"
+import type { Entered, Killable } from "../KillSwitch.ts"
 import { CurrentPrincipal, type Principal } from "../Principal.ts"
 import type { LimitedCall } from "../RateLimits.ts"
 import type { NextDelay } from "../Retry.ts"
@@ -105,7 +106,7 @@ export type Conclude<A, E> = (outcome: Outcome, record: CallRecord) => Effect.Ef
  * behind accessors, so that nobody who prints or keeps a record sees arguments,
  * and is let go of when the call has ended.
  */
-export class Call implements CallRecord {
+export class Call implements CallRecord, Killable {
   readonly callId: string
   readonly parentId: string | undefined
   readonly run: string | undefined
@@ -203,7 +204,7 @@ export class Call implements CallRecord {
       failed: undefined,
       nextDelay: undefined,
       abandoned: undefined,
-      leave: undefined,
+      entered: undefined,
       killed: undefined,
       conclude: undefined,
       stoppable: undefined
@@ -230,6 +231,19 @@ export class Call implements CallRecord {
   /** From here on the call waits, so that time goes on. */
   waits(): void {
     this.running.instant = undefined
+  }
+
+  /** What took its time is over. */
+  goesOn(): void {
+    const { running } = this
+    running.instant = running.clock.currentTimeMillisUnsafe()
+  }
+
+  /** Ends the call wherever it waits; what it does meanwhile is not begun. */
+  kill(reason: Extract<Reason, { _tag: "Killed" }>): void {
+    const { running } = this
+    running.killed ??= reason
+    running.stoppable?.stop(running.killed)
   }
 
   /** Notes what a stage said other than yes. */
@@ -316,8 +330,8 @@ export interface Running {
   nextDelay: NextDelay | undefined
   /** What handlers left running, of any attempt; each settles. */
   abandoned: ReadonlyArray<PromiseLike<unknown>> | undefined
-  /** Takes the call off the kill switch's list. */
-  leave: (() => void) | undefined
+  /** The call on the kill switch's list. */
+  entered: Entered | undefined
   killed: Extract<Reason, { _tag: "Killed" }> | undefined
   /** What the door makes of the call's end, where that is done without its fiber. */
   conclude: Conclude<unknown, unknown> | undefined
@@ -405,6 +419,7 @@ export const closing = (call: Call, write: Effect.Effect<void, Reason>): Effect.
   isDone(write) ? Exit.void : closingLater(call, write)
 
 const closingLater = (call: Call, write: Effect.Effect<void, Reason>): Effect.Effect<void> => {
+  call.waits()
   const { clock, fiber } = call.running
   const fork = Effect.runForkWith(fiber.context)
   return Effect.callback((resume) => {

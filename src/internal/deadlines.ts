@@ -28,9 +28,12 @@ export interface Due {
 
 export class Deadlines {
   readonly #byClock = new WeakMap<Clock.Clock, Map<number, DeadlineLine>>()
+  #last: DeadlineLine | undefined
 
   /** The line of those who have so many milliseconds by this clock. There are as many lines as durations asked for. */
   line(clock: Clock.Clock, millis: number): DeadlineLine {
+    // Most programs have one clock and most tools one timeout.
+    if (this.#last?.clock === clock && this.#last.millis === millis) return this.#last
     let lines = this.#byClock.get(clock)
     if (lines === undefined) {
       lines = new Map()
@@ -38,21 +41,24 @@ export class Deadlines {
     }
     let line = lines.get(millis)
     if (line === undefined) {
-      line = new DeadlineLine(clock)
+      line = new DeadlineLine(clock, millis)
       lines.set(millis, line)
     }
+    this.#last = line
     return line
   }
 }
 
 export class DeadlineLine {
-  readonly #clock: Clock.Clock
+  readonly clock: Clock.Clock
+  readonly millis: number
   readonly #waiting = new Line<Due>()
   #sleeper: Fiber.Fiber<void> | undefined
   #checking = false
 
-  constructor(clock: Clock.Clock) {
-    this.#clock = clock
+  constructor(clock: Clock.Clock, millis: number) {
+    this.clock = clock
+    this.millis = millis
   }
 
   /** Joins the line, which whoever is due no earlier must do later. Sleeps in the context of who finds no sleeper. */
@@ -73,7 +79,7 @@ export class DeadlineLine {
 
   #arm(context: Context.Context<never>, now: number, until: number): void {
     const sleeper = Effect.runForkWith(context)(
-      Effect.flatMap(this.#clock.sleep(Duration.millis(until - now)), () =>
+      Effect.flatMap(this.clock.sleep(Duration.millis(until - now)), () =>
         Effect.sync(() => this.#expire(context, until))
       )
     )
@@ -84,7 +90,7 @@ export class DeadlineLine {
   #expire(context: Context.Context<never>, until: number): void {
     this.#sleeper = undefined
     // A timer may fire a little early, and a clock be set back: what was slept for is over.
-    const now = Math.max(until, this.#clock.currentTimeMillisUnsafe())
+    const now = Math.max(until, this.clock.currentTimeMillisUnsafe())
     for (let first = this.#waiting.first; first !== undefined; first = this.#waiting.first) {
       if (first.value.at > now) {
         this.#arm(context, now, first.value.at)

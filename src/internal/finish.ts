@@ -35,7 +35,7 @@ export const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {
     call.retried = call.retried.slice(0, call.attempts - 1)
   }
   releaseSlot(call)
-  running.leave?.()
+  running.entered?.leave()
   // What somebody tried to do is of interest above all where it was refused before anyone looked.
   if (call.arguments === ArgumentsView.unseen && tool !== undefined) view(call, tool)
 

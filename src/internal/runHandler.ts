@@ -57,8 +57,7 @@ export const runHandler = (call: Call, tool: CompiledTool): Soon<HandlerEnd> => 
     call.waits()
     return new HandlerWait(call, tool, current, started).begin()
   }
-  // Whatever ran just now has taken its time.
-  running.instant = running.clock.currentTimeMillisUnsafe()
+  call.goesOn()
   return endOf(started)
 }
 
@@ -174,6 +173,7 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
     const { running } = this.#call
     const { abandoned } = this.#attempt
     this.#exit = exit
+    this.#call.goesOn()
     running.stoppable = undefined
     if (this.#place !== undefined) this.#line?.leave(this.#place, running.fiber.context)
     this.#timer?.interruptUnsafe()

@@ -80,10 +80,7 @@ const killSwitch = stage("kill_switch", {
     const { caller, kernel } = running
     const killed = kernel.killSwitch.check(tool.facts, caller, call.now())
     if (killed !== undefined) return refuse(killed)
-    running.leave ??= kernel.killSwitch.enter(tool.facts, caller, (reason) => {
-      running.killed ??= reason
-      running.stoppable?.stop(running.killed)
-    })
+    running.entered ??= kernel.killSwitch.enter(tool.facts, caller, call)
     return undefined
   },
   look: (call, tool) => {

@@ -1,5 +1,5 @@
 /** The calls that were let through and have not ended. */
-import type { Killed, Target } from "../../KillSwitch.ts"
+import type { Entered, Killable, Killed, Target } from "../../KillSwitch.ts"
 import type { Principal } from "../../Principal.ts"
 import type { ToolFacts } from "../../ToolAnnotations.ts"
 import { meets } from "./stops.ts"
@@ -11,17 +11,17 @@ class Place {
 }
 
 /** Every call that runs has one, so it is its own place. */
-class Call extends Place {
+class Call extends Place implements Entered {
   readonly tool: ToolFacts
   readonly principal: Principal
-  /** `undefined` once it was called. */
-  interrupt: ((killed: Killed) => void) | undefined
+  /** `undefined` once it was killed. */
+  killable: Killable | undefined
 
-  constructor(tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void) {
+  constructor(tool: ToolFacts, principal: Principal, killable: Killable) {
     super()
     this.tool = tool
     this.principal = principal
-    this.interrupt = interrupt
+    this.killable = killable
   }
 
   /** Leaving twice changes nothing. */
@@ -38,14 +38,14 @@ export class Calls {
   /** Stands between the last call and the first. */
   readonly #ends = new Place()
 
-  enter(tool: ToolFacts, principal: Principal, interrupt: (killed: Killed) => void): () => void {
-    const call = new Call(tool, principal, interrupt)
+  enter(tool: ToolFacts, principal: Principal, killable: Killable): Entered {
+    const call = new Call(tool, principal, killable)
     const last = this.#ends.before as Place
     call.before = last
     call.after = this.#ends
     last.after = call
     this.#ends.before = call
-    return call.leave.bind(call)
+    return call
   }
 
   /** How many a target is about; those that were interrupted count until they have ended. */
@@ -57,19 +57,19 @@ export class Calls {
 
   /** Interrupts all that a target is about and that were not interrupted before; what they threw. */
   interrupt(target: Target, killed: Killed): ReadonlyArray<unknown> {
-    const met: Array<readonly [Call, (killed: Killed) => void]> = []
+    const met: Array<readonly [Call, Killable]> = []
     for (const call of this.#calls()) {
-      const { interrupt, principal, tool } = call
-      if (interrupt === undefined || !meets(target, tool, principal)) continue
-      call.interrupt = undefined
-      met.push([call, interrupt])
+      const { killable, principal, tool } = call
+      if (killable === undefined || !meets(target, tool, principal)) continue
+      call.killable = undefined
+      met.push([call, killable])
     }
     // Only then: an interruption may end other calls, begin new ones, or stop something itself.
     const thrown: Array<unknown> = []
-    for (const [call, interrupt] of met) {
+    for (const [call, killable] of met) {
       if (call.after === undefined) continue
       try {
-        interrupt(killed)
+        killable.kill(killed)
       } catch (error) {
         thrown.push(error)
       }
