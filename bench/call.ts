@@ -1,8 +1,9 @@
 /** What one governed call costs: through each door, beside the bare handler, and beside whoever else does the same. */
 import * as Effect from "effect/Effect"
-import { answersAtOnce, convert, params } from "./convert.ts"
-import { awaited, doors } from "./doors.ts"
+import { answersAtOnce, check, convert, params } from "./convert.ts"
+import { doors } from "./doors.ts"
 import { type Measured, measure } from "./measure.ts"
+import { awaited } from "./peers/subjects.ts"
 import { peerSubjects } from "./peers.ts"
 import { type Outcome, outcome, type Ratio, type Table } from "./report.ts"
 import type { Subject } from "./support.ts"
@@ -11,11 +12,15 @@ import type { Handler } from "./tools.ts"
 
 type Results = ReadonlyMap<string, Measured>
 
-const tableOf = (title: string, results: Results): Table => ({
-  title,
-  columns: costColumns,
-  rows: Array.from(results.values(), (one) => costRow(one, results))
-})
+/** With what is compared with others, as far as there are any. */
+const tableOf = (title: string, results: Results): Table => {
+  const width = results.has("handWritten") ? costColumns.length : costColumns.length - 2
+  return {
+    title,
+    columns: costColumns.slice(0, width),
+    rows: Array.from(results.values(), (one) => costRow(one, results).slice(0, width))
+  }
+}
 
 const ratios = (results: Results): ReadonlyArray<Ratio> => {
   const [run, cockatiel] = [results.get("run"), results.get("cockatiel")]
@@ -46,7 +51,7 @@ const ratios = (results: Results): ReadonlyArray<Ratio> => {
   ]
 }
 
-const bare = (handler: Handler) => awaited("bare handler", async () => handler(params))
+const bare = (handler: Handler) => awaited("bare handler", async () => handler(params), check)
 
 export const run = (): Promise<Outcome> =>
   Effect.gen(function* () {

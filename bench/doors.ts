@@ -7,7 +7,8 @@ import * as Stream from "effect/Stream"
 import { Handlers, Interlock, Principal } from "../src/index.ts"
 import * as Plain from "../test/support/plain.ts"
 import { check, params } from "./convert.ts"
-import { pool, type Subject } from "./support.ts"
+import { awaited } from "./peers/subjects.ts"
+import type { Subject } from "./support.ts"
 import { Convert, caller, type Handler, type Kit, makeWorld, usual } from "./tools.ts"
 
 type Check<A> = (value: A) => void
@@ -42,18 +43,6 @@ export const inOneFiber = <A, E, R>(
     }
   }
 }
-
-/** Makes a call that gives a promise over and over. */
-export const awaited = <A>(name: string, call: () => Promise<A>, checked: Check<A> = check): Subject => ({
-  name,
-  times: async (count, each) => {
-    for (let n = 0; n < count; n++) {
-      checked(await call())
-      each?.()
-    }
-  },
-  concurrently: pool(async () => checked(await call()))
-})
 
 /**
  * The plain composition, which the tests keep as the executable specification. It copies the list of all its records for
@@ -132,7 +121,7 @@ export const doors = Effect.fnUntraced(function* (handler: Handler) {
   const governed = yield* Effect.provideContext(executor.toolkit, context)
   return {
     run: inOneFiber("Interlock, run in a fiber", context, run),
-    runPromise: awaited("Interlock, runPromise per call", () => promise(run())),
+    runPromise: awaited("Interlock, runPromise per call", () => promise(run()), check),
     execute: inOneFiber(
       "Interlock, execute",
       context,

@@ -83,9 +83,10 @@ const shown = ({ plain }: Ratio, value: number | undefined): string => {
   return plain ? String(value) : `${value.toFixed(2)}×`
 }
 
+// By what is shown: no more digits mean anything.
 const verdict = (measured: number | undefined, target: number): string => {
   if (measured === undefined) return "—"
-  return measured <= target ? "met" : "missed"
+  return Number(measured.toFixed(2)) <= target ? "met" : "missed"
 }
 
 // --- Cells -----------------------------------------------------------------
