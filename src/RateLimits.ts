@@ -340,16 +340,15 @@ const compile = (limit: Limit, index: number): CompiledLimit => {
     algorithm: bucket ? Quota.tokenBucket(limit.limit, window) : Quota.fixedWindow(limit.limit, window),
     counters: new Map(),
     byUse: new Line(),
-    rulesFor: (tool) =>
-      selects(limit, tool)
-        ? keysFor(by, limit.tags, tool).map((keyOf) => ({
-            limit: compiled,
-            keyOf: onlyFor(roles, keyOf),
-            // Ids are unique within a tenant.
-            withinTenant: by === "principal"
-          }))
-        : []
+    rulesFor: (tool) => (selects(limit, tool) ? rulesOf(tool) : [])
   }
+  const ruleOf = (keyOf: Rule["keyOf"]): Rule => ({
+    limit: compiled,
+    keyOf: onlyFor(roles, keyOf),
+    // Ids are unique within a tenant.
+    withinTenant: by === "principal"
+  })
+  const rulesOf = rulesFor(by, limit.tags, ruleOf)
   return compiled
 }
 
@@ -362,25 +361,31 @@ const onlyFor = (roles: ReadonlyArray<string> | undefined, keyOf: Rule["keyOf"])
     ? keyOf
     : (call) => (call.principal.roles.some((role) => roles.includes(role)) ? keyOf(call) : undefined)
 
-const keysFor = (
+/** One rule, the same for all tools, or one for each key that a tool is. */
+const rulesFor = (
   by: NonNullable<Limit["by"]>,
   tags: ReadonlyArray<string> | undefined,
-  tool: ToolFacts
-): ReadonlyArray<Rule["keyOf"]> => {
+  ruleOf: (keyOf: Rule["keyOf"]) => Rule
+): ((tool: ToolFacts) => ReadonlyArray<Rule>) => {
+  const one = (keyOf: Rule["keyOf"]) => {
+    const rules = [ruleOf(keyOf)]
+    return () => rules
+  }
   switch (by) {
     case "all":
-      return [() => ""]
+      return one(() => "")
     case "tool":
-      return [() => tool.name]
+      return ({ name }) => [ruleOf(() => name)]
     case "tag":
-      return [...new Set(tool.tags)]
-        .filter((tag) => tags === undefined || tags.includes(tag))
-        .map((tag) => () => tag)
+      return (tool) =>
+        [...new Set(tool.tags)]
+          .filter((tag) => tags === undefined || tags.includes(tag))
+          .map((tag) => ruleOf(() => tag))
     case "principal":
-      return [({ principal }) => principal.id]
+      return one(({ principal }) => principal.id)
     case "tenant":
-      return [({ principal }) => principal.tenant]
+      return one(({ principal }) => principal.tenant)
     default:
-      return [by]
+      return one(by)
   }
 }

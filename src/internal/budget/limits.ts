@@ -111,11 +111,14 @@ export class Limits {
   readonly all: ReadonlyArray<CompiledLimit>
   readonly #configured: ReadonlyArray<CompiledLimit>
   readonly #ofRuns: CompiledLimit
+  /** Whether no limit names tools, so that none need be looked up. */
+  readonly #forAll: boolean
   readonly #byTool = new WeakMap<ToolFacts, ReadonlyArray<CompiledLimit>>()
 
   /** Throws a `RangeError` for a limit that makes no sense. */
   constructor(limits: ReadonlyArray<Limit>) {
     this.#configured = limits.map(compile)
+    this.#forAll = this.#configured.every((limit) => limit.selects(undefined))
     this.#ofRuns = ofRuns(limits.length)
     this.all = [...this.#configured, this.#ofRuns]
     const names = new Set<string>()
@@ -127,6 +130,7 @@ export class Limits {
 
   /** The configured limits that can apply to a tool. */
   of(tool: ToolFacts | undefined): ReadonlyArray<CompiledLimit> {
+    if (this.#forAll) return this.#configured
     if (tool === undefined) return this.#configured.filter((limit) => limit.selects(undefined))
     let found = this.#byTool.get(tool)
     if (found === undefined) {
