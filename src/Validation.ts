@@ -29,7 +29,7 @@ import { isExit } from "./internal/exits.ts"
 import { Issues, kindOf, type Subject } from "./internal/issues.ts"
 import * as RawSchema from "./internal/jsonSchema/compile.ts"
 import { lazily } from "./internal/lazily.ts"
-import { beyondCodec, namesIn, sharesInput } from "./internal/schemaFacts.ts"
+import { beyondCodec, namesIn, onlyChecks, sharesInput } from "./internal/schemaFacts.ts"
 import { fromSchemaIssue, parseOptions } from "./internal/schemaIssues.ts"
 import { accelerate, parserOf, quickParser } from "./internal/schemaParser.ts"
 import * as ToolAnnotations from "./ToolAnnotations.ts"
@@ -60,6 +60,8 @@ export interface Codec {
   readonly decodeFailure: (encoded: unknown) => Outcome<unknown>
   /** Every property name that the parameters' schema itself uses, at any depth. */
   readonly names: ReadonlySet<string>
+  /** Decoded parameters say just what they said before. */
+  readonly decodesAsIs: boolean
 }
 
 /** Compiles a tool's schemas; throws an `Error` that names the tool where its raw JSON Schema cannot be used. */
@@ -110,7 +112,7 @@ export const invalidResult = (
 
 // --- Parameters ------------------------------------------------------------
 
-type Decoder = Pick<Codec, "decode" | "names" | "sharesInput">
+type Decoder = Pick<Codec, "decode" | "names" | "sharesInput" | "decodesAsIs">
 
 const decoder = (tool: Tool.Any): Decoder => {
   const allow = Context.getOrUndefined(
@@ -131,6 +133,7 @@ const rawDecoder = (name: string, raw: unknown, dropUnknown: boolean): Decoder =
     return {
       names,
       sharesInput: true,
+      decodesAsIs: false,
       decode: (params) => decode(params === undefined ? {} : prepare(params))
     }
   } catch (cause) {
@@ -145,6 +148,7 @@ const emptyDecoder = (dropUnknown: boolean): Decoder => {
   return {
     names,
     sharesInput: false,
+    decodesAsIs: !dropUnknown,
     decode: (params) => {
       if (params === undefined || params === null) return Exit.succeed({})
       const issues = new Issues({ root: "The arguments", noun: "parameter", names })
@@ -166,6 +170,7 @@ const schemaDecoder = (schema: Schema.Constraint, dropUnknown: boolean): Decoder
   return {
     names,
     sharesInput: sharesInput(schema.ast),
+    decodesAsIs: !dropUnknown && AST.isObjects(schema.ast) && onlyChecks(schema.ast),
     decode: (params) => outcome(run(params === undefined ? {} : prepare(params)), subject)
   }
 }

@@ -82,7 +82,14 @@ const delays = (record: CallRecord.CallRecord | undefined) => record?.retried.ma
 // --- Order -----------------------------------------------------------------
 
 describe("order", () => {
-  const act = tool("act").annotate(Annotate.Capabilities, ["read_data"]).annotate(Annotate.Cost, 5)
+  // Its arguments may change when they are decoded, so that rules look at them twice.
+  const act = Tool.make("act", {
+    parameters: Schema.Struct({ target: Schema.Trim }),
+    success: Schema.String,
+    failure: Busy
+  })
+    .annotate(Annotate.Capabilities, ["read_data"])
+    .annotate(Annotate.Cost, 5)
   const kit = Toolkit.make(act, tool("hold"), tool("filler"))
 
   // Everything that can be wrong with a call before its handler runs, in the order in which it is told.
@@ -123,7 +130,7 @@ describe("order", () => {
   const outcomeOf = (has: (fault: Fault) => boolean) =>
     Effect.gen(function* () {
       const tools = Testing.scripted(kit, { act: text, hold: Testing.hang, filler: text })
-      // A rule sees the arguments twice, raw and decoded; the second look is told by counting.
+      // Raw and decoded: the second look is told by counting.
       let looks = 0
       const { services, execute } = yield* open(kit, tools.layer, {
         policy: { deny: has("denied by name") ? ["act"] : [], argumentLimits: { stringLength: 100 } },

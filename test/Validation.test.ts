@@ -546,6 +546,24 @@ describe("decoding", () => {
   })
 })
 
+describe("whether decoding changes anything", () => {
+  const dropping = toolOf(Schema.Struct({ x: Schema.String })).annotate(
+    ToolAnnotations.UnknownParams,
+    "allow"
+  )
+  it.each<[string, boolean, Tool.Any]>([
+    ["checks", true, toolOf(Schema.Struct({ x: Schema.Finite.check(Schema.isGreaterThan(0)) }))],
+    ["optional fields", true, toolOf(Schema.Struct({ x: Schema.optionalKey(Schema.Array(Shape)) }))],
+    ["no parameters", true, Tool.make("t")],
+    ["a transformation", false, toolOf(Schema.Struct({ x: Schema.optionalKey(Schema.Trim) }))],
+    ["a class", false, toolOf(Schema.Struct({ x: Schema.Array(Point) }))],
+    ["nothing", false, toolOf(Schema.Void)],
+    ["what is dropped", false, dropping]
+  ])("is known of %s: it does not, %s", (_, asIs, tool) => {
+    assert.strictEqual(Validation.compile(tool).decodesAsIs, asIs)
+  })
+})
+
 describe("a tool with a raw JSON Schema", () => {
   it("is validated in the same voice", () => {
     const codec = Validation.compile(

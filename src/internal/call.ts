@@ -187,6 +187,7 @@ export class Call implements CallRecord, Killable {
       raw: request.params,
       params: Raw.nothing,
       asked: undefined,
+      allowedRaw: false,
       verdict: Verdict.allow,
       findings: none,
       copied: none,
@@ -302,6 +303,8 @@ export interface Running {
   params: Raw.Raw
   /** The arguments as a conversation has asked about them, where that is not how they came. */
   asked: Raw.Raw | undefined
+  /** The policy's rules about arguments have nothing against them as they came. */
+  allowedRaw: boolean
   /** What the policy, the tool, the caller and the run's taint say together: never a denial. */
   verdict: Verdict.Verdict
   findings: ReadonlyArray<Finding>

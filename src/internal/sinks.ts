@@ -145,6 +145,7 @@ export const readers: Readonly<Record<string, string>> = {
   "internal/stages.ts":
     "measures, encodes and views them; to policy, codec, screening, loops, taint and the tool",
   "internal/confirmation.ts": "hashes them; as JSON to approvals, which seal it",
-  "internal/attempts.ts": "to the handler, and the tool's cost",
+  "internal/attempts.ts": "to the tool's cost",
+  "internal/runHandler.ts": "to the handler",
   "internal/callText.ts": "to what hides them in texts"
 }

@@ -234,6 +234,7 @@ const byArguments = (call: Call, tool: CompiledTool, stage: StageName, params: u
   if (byArguments === undefined && shadow?.byArguments === undefined) return undefined
   const said = says(call, tool, byArguments, params)
   const inShadow = shadow === undefined ? undefined : says(call, tool, shadow.byArguments, params)
+  call.running.allowedRaw = said._tag === "Allow" && (inShadow === undefined || inShadow._tag === "Allow")
   return ruled(call, stage, said, inShadow)
 }
 
@@ -277,8 +278,11 @@ const policyDecoded = stage("policy_decoded", {
   enter: (call, tool) => {
     const { running } = call
     const params = Raw.read(running.params)
-    const denied = byArguments(call, tool, "policy_decoded", params)
-    if (denied !== undefined) return denied
+    // What rules allow they allow again where decoding has changed nothing.
+    if (!(running.allowedRaw && tool.codec.decodesAsIs)) {
+      const denied = byArguments(call, tool, "policy_decoded", params)
+      if (denied !== undefined) return denied
+    }
     if (running.request.requireConfirmation === true) {
       running.verdict = Verdict.combine(running.verdict, callersWish)
     }
