@@ -86,7 +86,7 @@ export const make = Effect.gen(function* () {
         if (known.outcome !== undefined) return { _tag: "Done", outcome: known.outcome }
         if (known.phase !== "over" && !isDead) {
           const wait = Effect.timeoutOption(Deferred.await(known.ended), known.expiresAt - now)
-          return { _tag: "InFlight", wait: Effect.asVoid(wait) }
+          return { _tag: "InFlight", wait: Effect.andThen(wait, Effect.yieldNow) }
         }
         if (!call.takeOver) return { _tag: "Abandoned", callId: known.abandoned ?? known.callId }
       }

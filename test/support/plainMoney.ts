@@ -162,5 +162,7 @@ const forTool = (applying: ReadonlyArray<Counted>): Money => {
 const reservedIn = ({ open }: Account, now: number): number =>
   open.reduce((sum, { amount, expiresAt }) => (expiresAt < now ? sum : sum + amount), 0)
 
-const payerOf = ({ per }: Budget.Limit, { callId, principal }: Asker): string =>
-  per === "principal" ? principal.id : per === "call" ? `${principal.id}/${callId}` : ""
+const payerOf = ({ per }: Budget.Limit, { callId, principal: { id, tenant } }: Asker): string => {
+  const payer = tenant === undefined ? id : `${tenant}/${id}`
+  return per === "principal" ? payer : per === "call" ? `${payer}/${callId}` : ""
+}

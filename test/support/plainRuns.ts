@@ -16,17 +16,25 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { CurrentCall, Principal } from "effect-interlock"
 import { type Open, openPipeline, openPlain } from "./plainSystems.ts"
-import { type Call, type Logged, principals, type Scenario, type Series, type World } from "./scenarios.ts"
+import {
+  type Call,
+  type Left,
+  type Logged,
+  principals,
+  type Scenario,
+  type Series,
+  type World
+} from "./scenarios.ts"
 
 /** Everything that there is to see of one scenario. */
 export interface Trace {
   /** What each caller was given, and when: when it called, and when it called again. */
   readonly ends: ReadonlyArray<object>
   /** What was left behind, by the call's id, in the order in which calls ended. */
-  readonly records: ReadonlyArray<readonly [string, unknown]>
+  readonly records: ReadonlyArray<readonly [string, Left]>
   /** What handlers did, and when. */
   readonly log: ReadonlyArray<Logged>
-  /** Circuits, health, money and slots before each event and at the end. */
+  /** Circuits, health, money and slots before each call begins and at the end. */
   readonly looks: ReadonlyArray<unknown>
 }
 
@@ -70,6 +78,7 @@ class Watch {
       sleep: (duration) =>
         Effect.suspend(() => {
           const sleep = { end: clock.currentTimeMillisUnsafe() + Duration.toMillis(duration) }
+          if (sleep.end <= clock.currentTimeMillisUnsafe()) return Effect.void
           this.#sleeps.add(sleep)
           return Effect.onExit(clock.sleep(duration), () =>
             Effect.sync(() => {
@@ -131,7 +140,9 @@ interface Ran {
   readonly untied: number
 }
 
-const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => {
+const run = async (open: Open, { scenarios, setting }: Series, upTo: "first tie" | "end"): Promise<Ran> => {
+  // Thrown errors are part of the game, and their stacks cost more than the calls.
+  Error.stackTraceLimit = 0
   const turns = new Turns()
   const scope = Scope.makeUnsafe()
   const outer = Context.make(Scheduler.Scheduler, turns.scheduler)
@@ -162,14 +173,14 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
 
   const calls = scenarios.flat()
   let log: Array<Logged> = []
-  let records: Array<readonly [string, unknown]> = []
+  let records: Array<readonly [string, Left]> = []
   const world: World = {
     now: () => clock.currentTimeMillisUnsafe(),
     log: (entry) => log.push(entry),
     record: (id, record) => void records.push([id, record]),
     spend: (amount) => Effect.flatMap(CurrentCall, (call) => Effect.sync(() => call?.spend(amount))),
     stepOf: (id, attempt) => {
-      const { steps } = calls[Number(id)] as Call
+      const { steps } = calls[Number(id.slice(5))] as Call
       return steps[Math.min(attempt, steps.length) - 1] as (typeof steps)[number]
     },
     sleep: (millis, signal) => {
@@ -190,6 +201,7 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
   const until: Array<number> = []
   let id = 0
   for (const scenario of scenarios) {
+    if (upTo === "first tie" && watch.firstTie < Number.POSITIVE_INFINITY) break
     log = []
     records = []
     const first = id
@@ -199,10 +211,10 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
     for (const { at, happens, index } of eventsOf(scenario, clock.currentTimeMillisUnsafe())) {
       if (at > clock.currentTimeMillisUnsafe()) watch.happens(at)
       await advanceTo(at)
-      looks.push({ at, ...(await now(context, system.look)) })
+      if (happens === "starts" || happens === "ends") looks.push({ at, ...(await now(context, system.look)) })
       if (happens === "ends") break
       const call = scenario[index] as Call
-      const callId = String(first + index)
+      const callId = `call-${first + index}`
       const principal = principals[call.principal] as Principal.Principal
       const fork = Effect.runForkWith(Context.add(context, Principal.CurrentPrincipal, principal))
       if (happens === "interrupted") {
@@ -224,6 +236,12 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
       await turns.settle()
     }
     id += scenario.length
+    // Of what happens in one moment nobody promises the order.
+    records.sort(
+      ([id, a], [otherId, b]) =>
+        a.completedAt - b.completedAt || id.localeCompare(otherId) || a.queuedAt - b.queuedAt
+    )
+    log.sort((a, b) => a.at - b.at || a.call.localeCompare(b.call))
     traces.push({ ends, records, log, looks })
     until.push(clock.currentTimeMillisUnsafe())
   }
@@ -239,7 +257,11 @@ const run = async (open: Open, { scenarios, setting }: Series): Promise<Ran> => 
 export const bothOf = async (
   series: Series
 ): Promise<{ readonly plain: ReadonlyArray<Trace>; readonly pipeline: ReadonlyArray<Trace> }> => {
-  const plain = await run(openPlain, series)
-  const pipeline = await run(openPipeline, { ...series, scenarios: series.scenarios.slice(0, plain.untied) })
+  const plain = await run(openPlain, series, "first tie")
+  const pipeline = await run(
+    openPipeline,
+    { ...series, scenarios: series.scenarios.slice(0, plain.untied) },
+    "end"
+  )
   return { plain: plain.traces.slice(0, plain.untied), pipeline: pipeline.traces }
 }

@@ -159,7 +159,8 @@ export const openPipeline: Open = Effect.fnUntraced(function* (setting, world) {
           says === "rejected"
             ? approvals.reject(request.id)
             : Effect.map(approvals.grant(request.id), ({ token }) => void tokens.set(id, token))
-        yield* request.by === "confirm" ? decision : Principal.provide(decision, otherPerson)
+        const caller = yield* Principal.CurrentPrincipal
+        yield* request.by === "confirm" ? decision : Principal.provide(decision, otherPerson(caller))
       }).pipe(Effect.ignore),
     look: Effect.gen(function* () {
       const circuits = yield* Effect.forEach(circuitsOf(setting), (key) => breaker.state(key))
@@ -216,9 +217,9 @@ const recordOf = (record: { readonly [K in Exclude<keyof Plain.Record, "callId" 
   stage: record.reason === "Cancelled" ? undefined : record.stage,
   attempts: record.attempts,
   retried: record.retried,
-  queuedAt: record.queuedAt,
+  queuedAt: record.queuedAt as number,
   startedAt: record.startedAt,
-  completedAt: record.completedAt,
+  completedAt: record.completedAt as number,
   abandoned: record.abandoned,
   cost: record.cost,
   breaker: record.breaker,
@@ -228,7 +229,9 @@ const recordOf = (record: { readonly [K in Exclude<keyof Plain.Record, "callId" 
 /** What is not nothing, by limit and key; what one call may spend is forgotten some time after it. */
 const moneyOf = (standing: ReadonlyArray<Standing>): ReadonlyArray<unknown> =>
   standing
-    .filter(({ key, overrun, reserved, settled }) => !key.includes("/") && settled + reserved + overrun > 0)
+    .filter(
+      ({ key, overrun, reserved, settled }) => !key.includes("/call") && settled + reserved + overrun > 0
+    )
     .map(({ key, limit, overrun, reserved, settled }) => [limit, key, settled, reserved, overrun])
     .sort()
 

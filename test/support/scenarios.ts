@@ -10,6 +10,7 @@ import {
   CircuitBreaker,
   Principal,
   type SecurityPolicy,
+  type ToolError,
   Verdict
 } from "effect-interlock"
 import * as fc from "fast-check"
@@ -74,6 +75,8 @@ export interface ToolSpec {
   readonly readonly?: boolean | undefined
   readonly idempotent?: boolean | undefined
   readonly confirmation?: "confirm" | "approve" | undefined
+  /** What it says its own failure is. */
+  readonly busyIs?: ToolError.ErrorClass | undefined
   readonly bulkhead?: { readonly maxConcurrent: number; readonly maxQueue: number } | undefined
 }
 
@@ -125,6 +128,10 @@ export const toolOf = (spec: ToolSpec): Tool.Any => {
   annotate(Annotate.Bulkhead as never, spec.bulkhead)
   annotate(Tool.Readonly as never, spec.readonly)
   annotate(Tool.Idempotent as never, spec.idempotent)
+  const { busyIs } = spec
+  const classify = (error: unknown) =>
+    busyIs !== undefined && error instanceof Busy ? { class: busyIs } : undefined
+  annotate(Annotate.Classify as never, busyIs === undefined ? undefined : classify)
   annotate(
     Annotate.Fallback as never,
     spec.fallback === undefined ? undefined : { value: spec.fallback === "fits" ? fits(0) : misfits }
@@ -133,13 +140,15 @@ export const toolOf = (spec: ToolSpec): Tool.Any => {
 }
 
 export const principals: ReadonlyArray<Principal.Principal> = [
-  Principal.make({ id: "ada", capabilities: ["read_data", "delete_data"] }),
-  Principal.make({ id: "bob", roles: ["write"] }),
+  Principal.make({ id: "ada", roles: ["admin"] }),
+  Principal.make({ id: "bob", tenant: "north", roles: ["write"] }),
+  Principal.make({ id: "cyd", capabilities: ["delete_data", "tool:*PAY"] }),
   Principal.anonymous
 ]
 
 /** Somebody else, who may approve what others ask for. */
-export const otherPerson = Principal.make({ id: "eve" })
+export const otherPerson = (than: Principal.Principal): Principal.Principal =>
+  Principal.make({ id: "eve", ...(than.tenant === undefined ? {} : { tenant: than.tenant }) })
 
 /** Rules of the application: on raw arguments `n` is a text, on decoded ones a number. */
 export const rules: ReadonlyArray<SecurityPolicy.Rule> = [
@@ -161,12 +170,11 @@ export const rules: ReadonlyArray<SecurityPolicy.Rule> = [
 const maybe = <A>(arbitrary: fc.Arbitrary<A>, absent = 1): fc.Arbitrary<A | undefined> =>
   fc.oneof({ weight: absent, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary })
 
-/** Any time as likely as any other, so that few things happen at once. */
-const time = (max: number) => fc.noBias(fc.integer({ min: 1, max }))
+const time = (max: number) => fc.integer({ min: 1, max })
 
 const step: fc.Arbitrary<Step> = fc.record({
   way: fc.constantFrom<Way>("plain", "async", "effect", "effect"),
-  after: fc.oneof(fc.constant(0), time(900)),
+  after: fc.oneof(fc.constant(0), time(7200)),
   spends: maybe(fc.integer({ min: 0, max: 60 })),
   stops: fc.constantFrom("at once", "at once", "at once", "slowly", "never"),
   does: fc.constantFrom(
@@ -183,11 +191,14 @@ const step: fc.Arbitrary<Step> = fc.record({
     "hangs",
     "interrupts itself"
   ),
-  retryAfter: maybe(fc.oneof(fc.constant(0), time(700)))
+  retryAfter: maybe(fc.oneof(fc.constant(0), time(5600)))
 })
 
 const params: fc.Arbitrary<unknown> = fc.oneof(
-  { weight: 12, arbitrary: fc.constantFrom("1", "2", "3", "13", "17", "19", "23").map((n) => ({ n })) },
+  {
+    weight: 24,
+    arbitrary: fc.constantFrom("1", "2", "3", "4", "5", "13", "17", "19", "23").map((n) => ({ n }))
+  },
   {
     weight: 3,
     arbitrary: fc.constantFrom<unknown>(
@@ -206,26 +217,34 @@ const params: fc.Arbitrary<unknown> = fc.oneof(
 )
 
 const call: fc.Arbitrary<Call> = fc.record({
-  gap: fc.oneof(fc.constant(0), time(600), time(4000)),
-  tool: fc.nat(2),
-  principal: fc.constantFrom(0, 0, 0, 1, 1, 2),
+  gap: fc.oneof(
+    { weight: 1, arbitrary: fc.constant(0) },
+    { weight: 3, arbitrary: time(4800) },
+    { weight: 2, arbitrary: time(32_000) }
+  ),
+  // The last is none.
+  tool: fc.constantFrom(...Array.from({ length: 30 }, (_, n) => n % 3), 3),
+  principal: fc.constantFrom(0, 0, 0, 0, 1, 1, 2, 3),
   door: fc.constantFrom("run" as const, "execute" as const),
   params,
   steps: fc.array(step, { minLength: 1, maxLength: 4 }),
-  timeout: maybe(time(800), 4),
+  timeout: maybe(time(6400), 4),
   retries: maybe(fc.nat(4), 4),
-  within: maybe(time(3000), 3),
-  requireConfirmation: maybe(fc.boolean(), 9),
+  within: maybe(
+    fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 20, arbitrary: time(24000) }),
+    3
+  ),
+  requireConfirmation: maybe(fc.boolean(), 12),
   idempotencyKey: maybe(fc.constantFrom("k1", "k2"), 3),
   again: maybe(
     fc.record({
       says: fc.constantFrom("granted" as const, "granted" as const, "rejected" as const, "nothing" as const),
-      decided: time(500),
-      made: fc.noBias(fc.integer({ min: 501, max: 3000 }))
+      decided: time(4000),
+      made: fc.integer({ min: 4001, max: 24_000 })
     }),
     3
   ),
-  interruptedAfter: maybe(time(1500), 4)
+  interruptedAfter: maybe(time(12000), 4)
 })
 
 const names = ["read_file", "delete_record", "srv__pay"]
@@ -237,14 +256,18 @@ const toolSpecs: fc.Arbitrary<ReadonlyArray<ToolSpec>> = fc
         fc.subarray(["read_data", "delete_data", "network_access", "financial"], { maxLength: 1 }),
         3
       ),
-      timeout: maybe(time(1200), 3),
+      timeout: maybe(time(9600), 3),
       retries: maybe(fc.nat(3), 2),
       circuit: maybe(fc.constantFrom<string | false>("shared", "shared", false)),
       cost: maybe(fc.integer({ min: 0, max: 50 })),
       fallback: maybe(fc.constantFrom("fits" as const, "fits" as const, "misfits" as const), 3),
       readonly: maybe(fc.boolean(), 2),
       idempotent: maybe(fc.boolean(), 2),
-      confirmation: maybe(fc.constantFrom("confirm" as const, "approve" as const), 9),
+      confirmation: maybe(fc.constantFrom("confirm" as const, "approve" as const), 14),
+      busyIs: maybe(
+        fc.constantFrom("Retryable" as const, "Caller" as const, "Policy" as const, "Defect" as const),
+        5
+      ),
       bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 2 }), maxQueue: fc.nat(2) }), 2)
     }),
     { minLength: 3, maxLength: 3 }
@@ -258,11 +281,11 @@ const options: fc.Arbitrary<Plain.Options> = fc
   .record({
     permissions: maybe(fc.record({ undeclared: fc.constantFrom("allow" as const, "deny" as const) }), 3),
     policy: fc.record({
-      default: maybe(fc.constantFrom("allow" as const, "deny" as const), 5),
+      default: maybe(fc.constantFrom("allow" as const, "deny" as const), 8),
       allow: globs(5),
-      deny: globs(9),
-      requireConfirmation: globs(7),
-      requireApproval: globs(9),
+      deny: globs(16),
+      requireConfirmation: globs(10),
+      requireApproval: globs(16),
       argumentLimits: maybe(
         fc.constantFrom<object>({ stringLength: 100 }, { bytes: 60 }, { depth: 3 }, { items: 5 }),
         3
@@ -272,7 +295,7 @@ const options: fc.Arbitrary<Plain.Options> = fc
       fc.array(
         fc.record({
           limit: fc.integer({ min: 1, max: 4 }),
-          window: time(5000),
+          window: time(40000),
           by: maybe(fc.constantFrom("all" as const, "tool" as const, "principal" as const)),
           per: maybe(fc.constantFrom("call" as const, "attempt" as const)),
           tools: globs(3)
@@ -284,7 +307,7 @@ const options: fc.Arbitrary<Plain.Options> = fc
     bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 3 }), maxQueue: fc.nat(2) }), 2),
     breaker: fc.record({
       failures: fc.integer({ min: 1, max: 4 }),
-      openFor: time(3000),
+      openFor: time(24000),
       growth: fc.constantFrom(1, 1, 2),
       probes: fc.integer({ min: 1, max: 2 }),
       successThreshold: fc.integer({ min: 1, max: 2 })
@@ -294,16 +317,16 @@ const options: fc.Arbitrary<Plain.Options> = fc
         fc.record({
           max: fc.integer({ min: 0, max: 150 }),
           per: maybe(fc.constantFrom("principal" as const, "call" as const)),
-          window: maybe(time(5000)),
+          window: maybe(time(40000)),
           tools: globs(3)
         }),
         { minLength: 1, maxLength: 2 }
       )
     ),
-    backoff: fc.record({ base: time(300), jitter: fc.constantFrom("full" as const, "none" as const) }),
+    backoff: fc.record({ base: time(2400), jitter: fc.constantFrom("full" as const, "none" as const) }),
     defaults: fc.record({
-      timeout: maybe(time(1500), 2),
-      deadline: maybe(time(5000), 2),
+      timeout: maybe(time(12000), 2),
+      deadline: maybe(time(40000), 2),
       retries: maybe(fc.nat(3), 2)
     })
   })
@@ -329,19 +352,30 @@ const options: fc.Arbitrary<Plain.Options> = fc
 const present = <A extends object>(given: A): A =>
   Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as A
 
-export const series: fc.Arbitrary<Series> = fc.record({
-  setting: fc.record({
-    chance: fc.constantFrom(0, 0.37, 0.999),
-    options,
-    ruled: fc.constantFrom(false, false, true),
-    tools: toolSpecs
-  }),
-  scenarios: fc.array(fc.array(call, { minLength: 1, maxLength: 6, size: "max" }), {
-    minLength: 1,
-    maxLength: 16,
-    size: "max"
+const biased: fc.Arbitrary<Series> = fc
+  .record({
+    setting: fc.record({
+      chance: fc.constantFrom(0, 0.37, 0.999),
+      options,
+      ruled: fc.constantFrom(false, false, true),
+      tools: toolSpecs
+    }),
+    scenarios: fc.array(fc.array(call, { minLength: 1, maxLength: 6, size: "max" }), {
+      minLength: 1,
+      maxLength: 20,
+      size: "max"
+    })
   })
-})
+  .map(({ scenarios, setting }) => {
+    const perCall = setting.options.budget?.some(({ per }) => per === "call") === true
+    if (!perCall) return { setting, scenarios }
+    // What one call may spend is forgotten some time after it, and nobody promises when.
+    const once = (call: Call): Call => ({ ...call, again: undefined })
+    return { setting, scenarios: scenarios.map((calls) => calls.map(once)) }
+  })
+
+/** As random as they can be: small and extreme values are no more likely than others. */
+export const series: fc.Arbitrary<Series> = fc.noBias(biased)
 
 // --- Handlers that follow their steps --------------------------------------------
 
@@ -353,6 +387,12 @@ export interface Logged {
   readonly at: number
 }
 
+/** What is left behind of a call, as far as it must be told from others. */
+export interface Left {
+  readonly queuedAt: number
+  readonly completedAt: number
+}
+
 /** The world a handler lives in: the virtual clock, and where it writes down what happened. */
 export interface World {
   readonly now: () => number
@@ -360,7 +400,7 @@ export interface World {
   readonly sleep: (millis: number, signal: AbortSignal | undefined) => Promise<void>
   readonly log: (entry: Logged) => void
   /** What was left behind of a call that ended. */
-  readonly record: (id: string, record: unknown) => void
+  readonly record: (id: string, record: Left) => void
   readonly spend: (amount: number) => Effect.Effect<void>
   /** What the nth attempt of a call does. */
   readonly stepOf: (call: string, attempt: number) => Step
