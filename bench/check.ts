@@ -30,7 +30,7 @@ interface Kept {
 const valuesOf = ({ bytes, ratios }: Outcome): Values => ({
   ...Object.fromEntries(
     ratios.flatMap(({ comparedWith, measured, work }) =>
-      measured === undefined ? [] : [[`${work} / ${comparedWith}`, measured]]
+      measured === undefined ? [] : [[comparedWith === "" ? work : `${work} / ${comparedWith}`, measured]]
     )
   ),
   ...Object.fromEntries(Object.entries(bytes).map(([name, count]) => [`${name}, bytes`, Math.round(count)]))

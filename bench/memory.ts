@@ -78,12 +78,8 @@ const subjects = {
 }
 
 const peer = async (name: "handWritten" | "cockatiel"): Promise<Taken | undefined> => {
-  const subject = await (await load(name)).call?.()
-  const { concurrently } = subject ?? {}
-  if (concurrently === undefined) return undefined
-  const taken = await taking((count) => concurrently(count, atOnce))
-  await subject?.close?.()
-  return taken
+  const { concurrently } = (await (await load(name)).call?.()) ?? {}
+  return concurrently && taking((count) => concurrently(count, atOnce))
 }
 
 const inProcess = (name: keyof typeof subjects): Promise<Taken | string | undefined> =>

@@ -8,7 +8,6 @@ export interface Subject {
   readonly times: (count: number, each?: () => void) => Promise<void>
   /** The same, so many at once. Calls `took`, where given, with the milliseconds that each took. */
   readonly concurrently?: (count: number, atOnce: number, took?: (millis: number) => void) => Promise<void>
-  readonly close?: () => Promise<void>
 }
 
 /** The ways in which a call is refused. */
