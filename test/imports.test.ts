@@ -48,7 +48,6 @@ describe("importing the core", () => {
       "LogLevel",
       "Path",
       "PlatformError",
-      "Ref",
       "SchemaRepresentation",
       "schema/SchemaCompiler",
       "schema/SchemaCompiler/runtime",
