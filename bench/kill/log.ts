@@ -8,10 +8,10 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Redacted from "effect/Redacted"
 import type { MigrationError } from "effect/sql/Migrator"
 import type { SqlError } from "effect/sql/SqlError"
-import { AuditLog, type Keyring, type Redaction } from "effect-interlock"
-import * as FileAuditLog from "effect-interlock/FileAuditLog"
-import * as SqlAuditLog from "effect-interlock/sql/SqlAuditLog"
-import * as Sqlite from "effect-interlock/sql/Sqlite"
+import * as FileAuditLog from "../../src/FileAuditLog.ts"
+import { AuditLog, type Keyring, type Redaction } from "../../src/index.ts"
+import * as SqlAuditLog from "../../src/sql/SqlAuditLog.ts"
+import * as Sqlite from "../../src/sql/Sqlite.ts"
 
 export const stores = ["file", "sqlite"] as const
 export type Store = (typeof stores)[number]

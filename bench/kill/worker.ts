@@ -11,7 +11,7 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { ToolAnnotations as Annotate, Interlock, Principal, ToolExecutor } from "effect-interlock"
+import { ToolAnnotations as Annotate, Interlock, Principal, ToolExecutor } from "../../src/index.ts"
 import { hire } from "./assassin.ts"
 import { keyring, layer, type Store } from "./log.ts"
 
