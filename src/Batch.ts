@@ -97,7 +97,12 @@ export const run = <T extends Tools>(
     return { results, counts: count(results), time: completedAt - startedAt, stoppedBy }
   }) as Effect.Effect<BatchResult, never, Tool.HandlerServices<T[keyof T]>>
 
-const toNode = (call: Call): Node => ({ ...batchRequestOf(call), dependsOn: [], resolve: undefined })
+const toNode = (call: Call): Node => {
+  const { critical, request } = batchRequestOf(call)
+  return { request, critical, dependsOn: none, resolve: undefined }
+}
+
+const none: ReadonlyArray<never> = []
 
 // One at a time is the least that ever ends.
 const concurrencyOf = <T extends Tools>(executor: ToolExecutor<T>, options: Options): number => {

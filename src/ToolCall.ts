@@ -6,7 +6,9 @@ import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 
 // What a record keeps of a call is bounded, so that no caller can fill the memory of a history.
-const Name = Schema.String.check(Schema.isMaxLength(256))
+/** Characters of a tool's name. */
+export const maxName = 256
+const Name = Schema.String.check(Schema.isMaxLength(maxName))
 const Id = Schema.NonEmptyString.check(Schema.isMaxLength(256))
 const Metadata = Schema.Record(
   Schema.String.check(Schema.isMaxLength(256)),

@@ -3,7 +3,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { Door } from "../CallRecord.ts"
-import { ToolCall } from "../ToolCall.ts"
+import { maxName, ToolCall } from "../ToolCall.ts"
 import type { Issue } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import type { Request } from "./call.ts"
@@ -20,6 +20,8 @@ const problemsOf = lazily(() => Validation.ofSchema(ToolCall))
  */
 export const requestOf = (door: Door, call: unknown, onProgress?: Request["onProgress"]): Request => {
   try {
+    const plain = plainRequest(door, call, onProgress)
+    if (plain !== undefined) return plain
     // The schema of a call waits for nothing, so its outcome is known at once.
     const decoded = callCodec().decode(call) as Exit.Exit<unknown, ReadonlyArray<Issue>>
     if (Exit.isSuccess(decoded)) {
@@ -34,6 +36,26 @@ export const requestOf = (door: Door, call: unknown, onProgress?: Request["onPro
   } catch {
     return notACall(door, [])
   }
+}
+
+/** A call of a name, arguments and an id, as most are: the schema of calls has nothing more to say of it. */
+const plainRequest = (door: Door, call: unknown, onProgress?: Request["onProgress"]): Request | undefined => {
+  if (typeof call !== "object" || call === null || Object.getPrototypeOf(call) !== Object.prototype) return
+  let tool: string | undefined
+  let id: string | undefined
+  let params: unknown
+  for (const key in call) {
+    const property = Object.getOwnPropertyDescriptor(call, key)
+    // What is computed is read once, by the schema.
+    if (property === undefined || !("value" in property)) return
+    const value: unknown = property.value
+    if (key === "params") params = value
+    else if (typeof value !== "string" || value.length > maxName) return
+    else if (key === "tool") tool = value
+    else if (key === "id" && value !== "") id = value
+    else return
+  }
+  return tool === undefined ? undefined : { door, tool, params: Raw.of(params), id, onProgress }
 }
 
 const notACall = (door: Door, issues: ReadonlyArray<Issue>): Request => ({
@@ -59,6 +81,8 @@ export interface BatchRequest {
 
 export const batchRequestOf = (call: unknown): BatchRequest => {
   try {
+    const plain = plainRequest("batch", call)
+    if (plain !== undefined) return { request: plain, critical: undefined }
     const { critical, ...rest } = call as { readonly critical?: unknown }
     // A list has no name and no arguments; spread, it would look like an object that has none.
     const request = requestOf("batch", Array.isArray(call) ? call : rest)

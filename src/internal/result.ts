@@ -22,26 +22,35 @@ export const errorOf = (fields: ConstructorParameters<typeof ToolError>[0]): Too
 /** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes` or too deep to be written. */
 export const toResult = (outcome: Outcome, record: CallRecord, maxBytes: number): ToolResult => {
   const { reason } = outcome
-  const completedAt = record.completedAt ?? record.queuedAt
-  return {
+  const { abandoned, answeredFrom, approval, cost, queuedAt, spanId, startedAt, traceId } = record
+  const completedAt = record.completedAt ?? queuedAt
+  // Field by field: an object put together from others costs as much as running a stage for each.
+  const result: Building = {
     callId: record.callId,
     tool: record.tool,
     status: record.status as ToolResult["status"],
-    ...("encoded" in outcome && outcome.encoded !== undefined ? capped(outcome.encoded, maxBytes) : {}),
-    ...(reason === undefined ? {} : failed(record, reason, maxBytes)),
     attempts: record.attempts,
-    queuedAt: record.queuedAt,
-    ...(record.startedAt === undefined ? {} : { startedAt: record.startedAt }),
+    queuedAt,
     completedAt,
-    latency: completedAt - record.queuedAt,
-    ...(record.cost === undefined ? {} : { cost: record.cost }),
-    ...(record.answeredFrom === undefined ? {} : { answeredFrom: record.answeredFrom }),
-    ...(record.approval === undefined ? {} : { approval: record.approval }),
-    ...(record.abandoned ? { abandoned: true as const } : {}),
-    ...(record.traceId === undefined ? {} : { traceId: record.traceId }),
-    ...(record.spanId === undefined ? {} : { spanId: record.spanId })
+    latency: completedAt - queuedAt
   }
+  if (startedAt !== undefined) result.startedAt = startedAt
+  if ("encoded" in outcome && outcome.encoded !== undefined) {
+    const { truncated, value } = capped(outcome.encoded, maxBytes)
+    result.value = value
+    if (truncated === true) result.truncated = true
+  }
+  if (reason !== undefined) Object.assign(result, failed(record, reason, maxBytes))
+  if (cost !== undefined) result.cost = cost
+  if (answeredFrom !== undefined) result.answeredFrom = answeredFrom
+  if (approval !== undefined) result.approval = approval
+  if (abandoned) result.abandoned = true
+  if (traceId !== undefined) result.traceId = traceId
+  if (spanId !== undefined) result.spanId = spanId
+  return result
 }
+
+type Building = { -readonly [Field in keyof ToolResult]: ToolResult[Field] }
 
 /** A tool's own failure is cut as a value is. */
 const failed = (

@@ -55,6 +55,7 @@ export interface Scheduled {
 }
 
 const stopped = "the batch was stopped"
+const none: ReadonlyArray<never> = []
 
 export const runNodes = (
   pipeline: Pipeline,
@@ -67,9 +68,13 @@ export const runNodes = (
     const clock = parent.getRef(Clock.Clock)
     const results: Array<ToolResult | undefined> = new Array(nodes.length)
     const waitsFor = nodes.map((node) => node.dependsOn.length)
-    const dependents: Array<Array<number>> = nodes.map(() => [])
+    const dependents = new Map<number, Array<number>>()
     nodes.forEach((node, index) => {
-      for (const dependency of node.dependsOn) dependents[dependency]?.push(index)
+      for (const dependency of node.dependsOn) {
+        const known = dependents.get(dependency)
+        if (known === undefined) dependents.set(dependency, [index])
+        else known.push(index)
+      }
     })
     const ready: Array<number> = []
     waitsFor.forEach((count, index) => {
@@ -96,7 +101,7 @@ export const runNodes = (
         results[index] = result
         ended++
         const node = nodes[index] as Node
-        for (const dependent of dependents[index] as Array<number>) {
+        for (const dependent of dependents.get(index) ?? none) {
           waitsFor[dependent] = (waitsFor[dependent] as number) - 1
           if (waitsFor[dependent] === 0) ready.push(dependent)
         }
@@ -118,8 +123,11 @@ export const runNodes = (
         if (options.deadline !== undefined && clock.currentTimeMillisUnsafe() >= options.deadline) {
           return "the deadline of the batch has passed"
         }
-        const failed = node.dependsOn.find((dependency) => !isUsable(results[dependency] as ToolResult))
-        return failed === undefined ? undefined : `${name(nodes[failed])} did not succeed`
+        for (const dependency of node.dependsOn) {
+          if (!isUsable(results[dependency] as ToolResult))
+            return `${name(nodes[dependency])} did not succeed`
+        }
+        return undefined
       }
       const begin = (index: number): void => {
         const node = nodes[index] as Node
