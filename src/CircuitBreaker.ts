@@ -22,6 +22,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as MutableRef from "effect/MutableRef"
+import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Admission, Detail, Outcome, Refusal, Snapshot, State, Transition } from "./Circuit.ts"
@@ -76,7 +78,7 @@ export interface Options extends Circuit.Options {
 export type Overrides = { readonly [keyGlob: string]: Circuit.Options }
 
 interface Entry {
-  state: State
+  readonly state: Ref.Ref<State>
   readonly rules: Circuit.Rules
   usedAt: number
   /** The answer of a state that lets every call run, shared by all its calls; made when one first asks. */
@@ -107,7 +109,7 @@ export const make = (
       }
       if (entries.size >= maxKeys) forget()
       const entry: Entry = {
-        state: Circuit.closed(firstGeneration, now),
+        state: Ref.makeUnsafe(Circuit.closed(firstGeneration, now)),
         rules: special.find(([glob]) => Glob.matches(glob, key))?.[1] ?? common,
         usedAt: now,
         run: undefined
@@ -119,31 +121,31 @@ export const make = (
     // A tenth at a time, so that a flood of new keys does not sort them all for each.
     const forget = (): void => {
       const candidates = [...entries]
-        .map(([key, entry]) => ({ key, entry, rank: Circuit.worth(entry.state) }))
+        .map(([key, entry]) => ({ key, entry, rank: Circuit.worth(Ref.getUnsafe(entry.state)) }))
         .filter(({ rank }) => rank < Infinity)
         .sort((a, b) => a.rank - b.rank || a.entry.usedAt - b.entry.usedAt)
       for (const { entry, key } of candidates.slice(0, Math.ceil(maxKeys / 10))) {
-        firstGeneration = Math.max(firstGeneration, entry.state.generation + 1)
+        firstGeneration = Math.max(firstGeneration, Ref.getUnsafe(entry.state).generation + 1)
         entries.delete(key)
       }
     }
 
     const change = (key: string, entry: Entry, next: State, at: number): void => {
-      const transition = Circuit.transition(key, entry.state, next, at)
-      entry.state = next
+      const transition = Circuit.transition(key, Ref.getUnsafe(entry.state), next, at)
+      MutableRef.set(entry.state.ref, next)
       if (transition !== undefined) Sliding.publish(changes, transition)
     }
 
     const command = (key: string, next: (generation: number, now: number) => State): Effect.Effect<void> =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const entry = entryOf(key, now)
-        change(key, entry, next(entry.state.generation + 1, now), now)
+        change(key, entry, next(Ref.getUnsafe(entry.state).generation + 1, now), now)
       })
 
     return {
       admit: (key, now) => {
         const entry = entryOf(key, now)
-        const before = entry.state
+        const before = Ref.getUnsafe(entry.state)
         if (Circuit.letsRun(before)) {
           const { generation } = before
           if (entry.run?.generation !== generation) {
@@ -161,13 +163,13 @@ export const make = (
       peek: (key, now) => {
         const entry = entries.get(key)
         if (entry === undefined) return none
-        const [, answer] = Circuit.admit(entry.state, now, entry.rules)
+        const [, answer] = Circuit.admit(Ref.getUnsafe(entry.state), now, entry.rules)
         return typeof answer === "string" ? none : Exit.succeed(refusal(key, answer))
       },
       report: (admission, outcome, now, detail) => {
         const entry = entries.get(admission.key)
         if (entry === undefined) return Exit.void
-        const before = entry.state
+        const before = Ref.getUnsafe(entry.state)
         const next = Circuit.report(before, admission, outcome, now, entry.rules, detail)
         if (next !== before) change(admission.key, entry, next, now)
         return Exit.void
@@ -175,10 +177,10 @@ export const make = (
       state: (key) =>
         Effect.sync(() => {
           const entry = entries.get(key)
-          return entry === undefined ? Circuit.unused : Circuit.snapshot(entry.state)
+          return entry === undefined ? Circuit.unused : Circuit.snapshot(Ref.getUnsafe(entry.state))
         }),
       states: Effect.sync(
-        () => new Map([...entries].map(([key, { state }]) => [key, Circuit.snapshot(state)]))
+        () => new Map([...entries].map(([key, { state }]) => [key, Circuit.snapshot(Ref.getUnsafe(state))]))
       ),
       forceOpen: (key, why) => command(key, (generation, now) => Circuit.forcedOpen(generation, now, why)),
       forceClosed: (key) => command(key, Circuit.forcedClosed),

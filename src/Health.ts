@@ -15,6 +15,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Ref from "effect/Ref"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type CallRecord, CallRecorder, latency } from "./CallRecord.ts"
@@ -158,7 +159,7 @@ export const make: (
     const recorder = yield* CallRecorder
     const breaker = yield* CircuitBreaker
     const ended = yield* Sliding.make<string>(1024)
-    const tools = new Map<string, State>()
+    const tools = new Map<string, Ref.Ref<State>>()
     // Which circuit each tool that was called runs in: several may share one.
     const circuits = new Map<string, string>()
 
@@ -166,11 +167,11 @@ export const make: (
       onEnd: (record) => {
         let state = tools.get(record.tool)
         if (state === undefined) {
-          state = new State()
+          state = Ref.makeUnsafe(new State())
           tools.set(record.tool, state)
           if (record.circuit !== undefined) circuits.set(record.tool, record.circuit)
         }
-        fold(state, record)
+        fold(Ref.getUnsafe(state), record)
         Sliding.publish(ended, record.tool)
       }
     })
@@ -178,7 +179,7 @@ export const make: (
     const get = (tool: string): Effect.Effect<ToolHealth> =>
       Effect.map(breaker.state(circuits.get(tool) ?? tool), (snapshot) => {
         const state = tools.get(tool)
-        return view(tool, state ?? untouched, snapshot, threshold)
+        return view(tool, state === undefined ? untouched : Ref.getUnsafe(state), snapshot, threshold)
       })
 
     return {

@@ -48,6 +48,7 @@ describe("importing the core", () => {
       "LogLevel",
       "Path",
       "PlatformError",
+      "Ref",
       "SchemaRepresentation",
       "schema/SchemaCompiler",
       "schema/SchemaCompiler/runtime",
