@@ -148,13 +148,8 @@ const broken = <A, E>(
 }
 
 const openSpan = (call: Call): void => {
-  const { fiber, kernel, tool } = call.running
-  const span = kernel.telemetry.open(fiber, {
-    callId: call.callId,
-    tool: call.tool,
-    description: tool?.facts.description,
-    door: call.door
-  })
+  const { fiber, kernel } = call.running
+  const span = kernel.telemetry.open(fiber, call)
   if (span === undefined) return
   call.running.span = span
   call.traceId = span.traceId

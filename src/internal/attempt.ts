@@ -2,13 +2,16 @@ import type * as Effect from "effect/Effect"
 import type { CurrentCall } from "../CurrentCall.ts"
 import * as Amounts from "./amounts.ts"
 
-/** What a handler is given by whoever runs it. */
-interface Given {
+/** Who runs a handler, as far as the handler has to do with it. */
+interface Runner {
   readonly toolCallId?: string | undefined
   readonly preliminary: (value: never) => Effect.Effect<void>
 }
 
-/** One run of a handler: what it is given, and its end of the line to the pipeline. */
+/**
+ * One run of a handler: what it is given, and its end of the line to the pipeline. What handlers take from it by itself
+ * is bound when they take it, and what most do not ask for is made when one does.
+ */
 export class Attempt implements CurrentCall {
   readonly callId: string
   readonly tool: string
@@ -17,7 +20,7 @@ export class Attempt implements CurrentCall {
   readonly deadline: number | undefined
   readonly metadata: Readonly<Record<string, string>> | undefined
   readonly toolCallId: string | undefined
-  readonly preliminary: Given["preliminary"]
+  readonly #runner: Runner
   /** Settles when the promise that ignored its signal does. */
   abandoned: PromiseLike<unknown> | undefined = undefined
   /** What the handler says it has cost; `undefined` where it says nothing. */
@@ -25,31 +28,40 @@ export class Attempt implements CurrentCall {
   #controller: AbortController | undefined
   #aborted = false
 
-  constructor(call: Omit<CurrentCall, "signal" | "spend">, given: Given) {
+  constructor(call: Omit<CurrentCall, "signal" | "spend">, runner: Runner) {
     this.callId = call.callId
     this.tool = call.tool
     this.attempt = call.attempt
     this.idempotencyKey = call.idempotencyKey
     this.deadline = call.deadline
     this.metadata = call.metadata
-    this.toolCallId = given.toolCallId
-    this.preliminary = given.preliminary
+    this.toolCallId = runner.toolCallId
+    this.#runner = runner
   }
 
   /** For a handler that runs outside the pipeline. */
-  static ungoverned(given: Given): Attempt {
+  static ungoverned(runner: Runner): Attempt {
     const call = {
-      callId: given.toolCallId ?? "",
+      callId: runner.toolCallId ?? "",
       tool: "",
       attempt: 1,
       idempotencyKey: undefined,
       deadline: undefined,
       metadata: undefined
     }
-    return new Attempt(call, given)
+    return new Attempt(call, runner)
   }
 
-  /** Made when a handler asks for it: most do not, and it costs as much as an attempt. */
+  get preliminary(): Runner["preliminary"] {
+    return (value) => this.#runner.preliminary(value)
+  }
+
+  get spend(): CurrentCall["spend"] {
+    return (amounts) => {
+      this.spent = Amounts.add(this.spent ?? {}, Amounts.from(amounts))
+    }
+  }
+
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
@@ -62,10 +74,6 @@ export class Attempt implements CurrentCall {
   abort(): void {
     this.#aborted = true
     this.#controller?.abort()
-  }
-
-  spend(amounts: number | Amounts.Amounts): void {
-    this.spent = Amounts.add(this.spent ?? {}, Amounts.from(amounts))
   }
 
   abandon(settled: PromiseLike<unknown>): void {

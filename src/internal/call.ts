@@ -36,6 +36,7 @@ import type { Reason } from "../ToolError.ts"
 import * as Verdict from "../Verdict.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import type { Attempt } from "./attempt.ts"
+import { reportCause } from "./callText.ts"
 import { isDone, isExit } from "./exits.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
 import * as Raw from "./raw.ts"
@@ -238,6 +239,35 @@ export class Call implements CallRecord, Killable {
   goesOn(): void {
     const { running } = this
     running.instant = running.clock.currentTimeMillisUnsafe()
+  }
+
+  get toolCallId(): string {
+    return this.callId
+  }
+
+  get description(): string | undefined {
+    return this.running.tool?.facts.description
+  }
+
+  /** Tells of a result before the last one. */
+  preliminary(value: unknown): Effect.Effect<void> {
+    // What a handler left running may still speak when its call has ended.
+    if (this.completedAt !== undefined) return Effect.void
+    const { request, tool } = this.running
+    const { onProgress } = request
+    if (onProgress === undefined || tool === undefined) return Effect.void
+    // What does not fit the schema is not shown; the final result will tell.
+    return Effect.matchEffect(tool.codec.encodeSuccess(value), {
+      onFailure: () => Effect.void,
+      onSuccess: (encoded) => onProgress(encoded, value)
+    }).pipe(
+      // Who looks on must not change what happens.
+      Effect.catchCause((cause) =>
+        Cause.hasInterrupts(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : reportCause(this, tool, cause, value)
+      )
+    )
   }
 
   /** Ends the call wherever it waits; what it does meanwhile is not begun. */

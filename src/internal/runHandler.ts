@@ -49,7 +49,7 @@ export const runHandler = (call: Call, tool: CompiledTool): Soon<HandlerEnd> => 
       deadline: call.deadline,
       metadata: call.metadata
     },
-    { toolCallId: call.callId, preliminary: (value) => progress(call, tool, value) }
+    call
   )
   running.attempt = current
   const started = start(call, tool, current)
@@ -250,23 +250,4 @@ const handlerContext = (call: Call, tool: CompiledTool, current: Attempt): Conte
   }
   const own: Context.Context<never> = Context.add(services, CurrentCall, current)
   return span === undefined ? own : (Context.add(own, Tracer.ParentSpan, span) as Context.Context<never>)
-}
-
-const progress = (call: Call, tool: CompiledTool, value: unknown): Effect.Effect<void> => {
-  // What a handler left running may still speak when its call has ended.
-  if (call.completedAt !== undefined) return Effect.void
-  const { onProgress } = call.running.request
-  if (onProgress === undefined) return Effect.void
-  // What does not fit the schema is not shown; the final result will tell.
-  return Effect.matchEffect(tool.codec.encodeSuccess(value), {
-    onFailure: () => Effect.void,
-    onSuccess: (encoded) => onProgress(encoded, value)
-  }).pipe(
-    // Who looks on must not change what happens.
-    Effect.catchCause((cause) =>
-      Cause.hasInterrupts(cause)
-        ? Effect.failCause(cause as Cause.Cause<never>)
-        : reportCause(call, tool, cause, value)
-    )
-  )
 }
