@@ -79,12 +79,22 @@ const noTime = () => 0n
 
 const openSpan = (fiber: Fiber.Fiber<unknown, unknown>, opening: Opening): Open | undefined => {
   const { span: current, tracer, tracerEnabled } = fiber.cache
-  if (!tracerEnabled || (tracer === undefined && current === undefined)) return undefined
+  return !tracerEnabled || (tracer === undefined && current === undefined)
+    ? undefined
+    : startSpan(fiber, opening, tracer ?? Tracer.nativeTracer, current)
+}
+
+const startSpan = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  opening: Opening,
+  tracer: Tracer.Tracer,
+  current: Tracer.AnySpan | undefined
+): Open => {
   const clock = fiber.getRef(Clock.Clock)
   const now = fiber.getRef(References.TracerTimingEnabled) ? () => clock.currentTimeNanosUnsafe() : noTime
   const parent = visible(current)
   // What `Effect.makeSpan` does, without an effect: the pipeline is one primitive and cannot run another.
-  const span = (tracer ?? Tracer.nativeTracer).span({
+  const span = tracer.span({
     name: `execute_tool ${opening.tool}`,
     parent,
     annotations: Context.empty(),

@@ -199,14 +199,18 @@ const size = stage("size", {
   charges: true,
   enter: (call, tool) => {
     const { request } = call.running
-    if (request.decoded !== true) return measured(call, tool, request.params)
-    // Where Effect has decoded before, the arguments are encoded again; some schemas cannot.
-    return after(call, encodeParams(tool, Raw.read(request.params)), (encoded) => {
-      call.running.params = request.params
-      return measured(call, tool, encoded === undefined ? request.params : Raw.of(encoded))
-    })
+    return request.decoded === true
+      ? measuredAsEncoded(call, tool, request.params)
+      : measured(call, tool, request.params)
   }
 })
+
+/** Where Effect has decoded before, the arguments are encoded again; some schemas cannot. */
+const measuredAsEncoded = (call: Call, tool: CompiledTool, params: Raw.Raw): Steps =>
+  after(call, encodeParams(tool, Raw.read(params)), (encoded) => {
+    call.running.params = params
+    return measured(call, tool, encoded === undefined ? params : Raw.of(encoded))
+  })
 
 const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
   const inspection = ArgumentLimits.inspect(Raw.read(params), (call.running.rules as ToolRules).limits)

@@ -66,8 +66,10 @@ export abstract class Pending<A> extends Effectable.Class<A> {
 }
 
 /** Goes on with a value, at once where it is there. */
-export const onward = <A, B>(call: Call, tool: CompiledTool, soon: Soon<A>, next: Next<A, B>): Soon<B> =>
-  isLater(soon) ? onwardLater(call, tool, soon, next) : next(call, tool, soon)
+export const onward = <A, B>(call: Call, tool: CompiledTool, soon: Soon<A>, next: Next<A, B>): Soon<B> => {
+  if (!isLater(soon)) return next(call, tool, soon)
+  return soon instanceof Pending ? soon.next(next) : onwardLater(call, tool, soon, next)
+}
 
 const onwardLater = <A, B>(
   call: Call,
@@ -75,7 +77,6 @@ const onwardLater = <A, B>(
   later: Effect.Effect<A>,
   next: Next<A, B>
 ): Effect.Effect<B> => {
-  if (later instanceof Pending) return later.next(next)
   call.waits()
   return Effect.flatMap(later, (value) => toEffect(next(call, tool, value)))
 }
