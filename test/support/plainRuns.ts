@@ -111,7 +111,7 @@ class Watch {
 
 interface Event {
   readonly at: number
-  readonly happens: "starts" | "interrupted" | "decided" | "again" | "ends"
+  readonly happens: "starts" | "interrupted" | "decided" | "again" | "once more" | "ends"
   readonly index: number
 }
 
@@ -128,6 +128,7 @@ const eventsOf = (calls: Scenario, from: number): ReadonlyArray<Event> => {
     if (again !== undefined) {
       events.push({ at: at + again.decided, happens: "decided", index })
       events.push({ at: at + again.made, happens: "again", index })
+      if (again.once !== undefined) events.push({ at: at + again.once, happens: "once more", index })
     }
   })
   events.sort((a, b) => a.at - b.at || a.index - b.index)
@@ -223,7 +224,7 @@ const run = async (open: Open, { scenarios, setting }: Series, upTo: "first tie"
         const { says } = call.again as NonNullable<Call["again"]>
         if (says !== "nothing") fork(system.decide(callId, says))
       } else {
-        const fiber = fork(happens === "starts" ? system.call(call, callId) : system.resume(call, callId))
+        const fiber = fork(happens === "again" ? system.resume(call, callId) : system.call(call, callId))
         fiber.addObserver((exit) => {
           const at = clock.currentTimeMillisUnsafe()
           const end = ends[index] as (typeof ends)[number]

@@ -56,9 +56,15 @@ export interface Call {
   readonly within?: number | undefined
   readonly requireConfirmation?: boolean | undefined
   readonly idempotencyKey?: string | undefined
-  /** A human says something of it, if it is pending, and later it is made once more; in milliseconds from its arrival. */
+  /** A human says something of it, if it is pending, and then it is made again; in milliseconds from its arrival. */
   readonly again?:
-    | { readonly says: "granted" | "rejected" | "nothing"; readonly decided: number; readonly made: number }
+    | {
+        readonly says: "granted" | "rejected" | "nothing"
+        readonly decided: number
+        readonly made: number
+        /** And once more, whatever came of that. */
+        readonly once?: number | undefined
+      }
     | undefined
   /** When its caller is interrupted, in milliseconds from its arrival. */
   readonly interruptedAfter?: number | undefined
@@ -216,36 +222,62 @@ const params: fc.Arbitrary<unknown> = fc.oneof(
   }
 )
 
-const call: fc.Arbitrary<Call> = fc.record({
-  gap: fc.oneof(
-    { weight: 1, arbitrary: fc.constant(0) },
-    { weight: 3, arbitrary: time(4800) },
-    { weight: 2, arbitrary: time(32_000) }
-  ),
-  // The last is none.
-  tool: fc.constantFrom(...Array.from({ length: 30 }, (_, n) => n % 3), 3),
-  principal: fc.constantFrom(0, 0, 0, 0, 1, 1, 2, 3),
-  door: fc.constantFrom("run" as const, "execute" as const),
-  params,
-  steps: fc.array(step, { minLength: 1, maxLength: 4 }),
-  timeout: maybe(time(6400), 4),
-  retries: maybe(fc.nat(4), 4),
-  within: maybe(
-    fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 20, arbitrary: time(24000) }),
-    3
-  ),
-  requireConfirmation: maybe(fc.boolean(), 12),
-  idempotencyKey: maybe(fc.constantFrom("k1", "k2"), 3),
-  again: maybe(
-    fc.record({
-      says: fc.constantFrom("granted" as const, "granted" as const, "rejected" as const, "nothing" as const),
-      decided: time(4000),
-      made: fc.integer({ min: 4001, max: 24_000 })
-    }),
-    3
-  ),
-  interruptedAfter: maybe(time(12000), 4)
-})
+const call: fc.Arbitrary<Call & { readonly repeats: boolean }> = fc
+  .record({
+    gap: fc.oneof(
+      { weight: 1, arbitrary: fc.constant(0) },
+      { weight: 3, arbitrary: time(1500) },
+      { weight: 2, arbitrary: time(12_000) }
+    ),
+    // The last is none.
+    tool: fc.constantFrom(...Array.from({ length: 30 }, (_, n) => n % 3), 3),
+    principal: fc.constantFrom(0, 0, 0, 0, 1, 1, 2, 3),
+    door: fc.constantFrom("run" as const, "execute" as const),
+    params,
+    steps: fc.array(step, { minLength: 1, maxLength: 4 }),
+    timeout: maybe(time(6400), 4),
+    retries: maybe(fc.nat(4), 4),
+    within: maybe(
+      fc.oneof({ weight: 1, arbitrary: fc.constant(0) }, { weight: 20, arbitrary: time(24000) }),
+      3
+    ),
+    requireConfirmation: maybe(fc.boolean(), 12),
+    key: maybe(fc.constantFrom("one", "one of its own", "one of its own"), 2),
+    repeats: fc.constantFrom(false, false, true),
+    again: maybe(
+      fc.record({
+        says: fc.constantFrom(
+          "granted" as const,
+          "granted" as const,
+          "rejected" as const,
+          "nothing" as const
+        ),
+        decided: time(4000),
+        made: fc.integer({ min: 4001, max: 24_000 }),
+        once: maybe(fc.integer({ min: 24_001, max: 60_000 }), 2)
+      }),
+      3
+    ),
+    interruptedAfter: maybe(time(12000), 4)
+  })
+  .map(({ key, ...call }) => ({
+    ...call,
+    // The same for most calls with the same arguments, or one that other arguments were used with.
+    idempotencyKey:
+      key === "one of its own" ? `key of ${(call.params as { readonly n?: unknown } | undefined)?.n}` : key
+  }))
+
+/** Some calls do once more what the call before them does. */
+const scenario: fc.Arbitrary<Scenario> = fc
+  .array(call, { minLength: 1, maxLength: 6, size: "max" })
+  .map((calls) =>
+    calls.map(({ repeats, ...call }, index) => {
+      const before = calls[index - 1]
+      if (!repeats || before === undefined) return call
+      const { idempotencyKey, params, principal, tool } = before
+      return { ...call, idempotencyKey, params, principal, tool }
+    })
+  )
 
 const names = ["read_file", "delete_record", "srv__pay"]
 
@@ -268,7 +300,7 @@ const toolSpecs: fc.Arbitrary<ReadonlyArray<ToolSpec>> = fc
         fc.constantFrom("Retryable" as const, "Caller" as const, "Policy" as const, "Defect" as const),
         5
       ),
-      bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 2 }), maxQueue: fc.nat(2) }), 2)
+      bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 2 }), maxQueue: fc.nat(2) }))
     }),
     { minLength: 3, maxLength: 3 }
   )
@@ -279,7 +311,7 @@ const globs = (weight: number) =>
 
 const options: fc.Arbitrary<Plain.Options> = fc
   .record({
-    permissions: maybe(fc.record({ undeclared: fc.constantFrom("allow" as const, "deny" as const) }), 3),
+    permissions: maybe(fc.record({ undeclared: fc.constantFrom("allow" as const, "deny" as const) }), 8),
     policy: fc.record({
       default: maybe(fc.constantFrom("allow" as const, "deny" as const), 8),
       allow: globs(5),
@@ -294,7 +326,7 @@ const options: fc.Arbitrary<Plain.Options> = fc
     rateLimits: maybe(
       fc.array(
         fc.record({
-          limit: fc.integer({ min: 1, max: 4 }),
+          limit: fc.integer({ min: 1, max: 6 }),
           window: time(40000),
           by: maybe(fc.constantFrom("all" as const, "tool" as const, "principal" as const)),
           per: maybe(fc.constantFrom("call" as const, "attempt" as const)),
@@ -302,9 +334,9 @@ const options: fc.Arbitrary<Plain.Options> = fc
         }),
         { minLength: 1, maxLength: 2 }
       ),
-      1
+      2
     ),
-    bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 3 }), maxQueue: fc.nat(2) }), 2),
+    bulkhead: maybe(fc.record({ maxConcurrent: fc.integer({ min: 1, max: 3 }), maxQueue: fc.nat(2) })),
     breaker: fc.record({
       failures: fc.integer({ min: 1, max: 4 }),
       openFor: time(24000),
@@ -360,7 +392,7 @@ const biased: fc.Arbitrary<Series> = fc
       ruled: fc.constantFrom(false, false, true),
       tools: toolSpecs
     }),
-    scenarios: fc.array(fc.array(call, { minLength: 1, maxLength: 6, size: "max" }), {
+    scenarios: fc.array(scenario, {
       minLength: 1,
       maxLength: 20,
       size: "max"
