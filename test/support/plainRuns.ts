@@ -15,16 +15,9 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { CurrentCall, Principal } from "effect-interlock"
+import type { Left, Logged, World } from "./plainHandlers.ts"
 import { type Open, openPipeline, openPlain } from "./plainSystems.ts"
-import {
-  type Call,
-  type Left,
-  type Logged,
-  principals,
-  type Scenario,
-  type Series,
-  type World
-} from "./scenarios.ts"
+import { type Call, principals, type Scenario, type Series } from "./scenarios.ts"
 
 /** Everything that there is to see of one scenario. */
 export interface Trace {

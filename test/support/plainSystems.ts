@@ -27,8 +27,9 @@ import {
 } from "effect-interlock"
 import * as Plain from "./plain.ts"
 import { shown } from "./plainCircuit.ts"
+import { handlerOf, type World } from "./plainHandlers.ts"
 import type { Standing } from "./plainMoney.ts"
-import { type Call, handlerOf, otherPerson, rules, type Setting, toolOf, type World } from "./scenarios.ts"
+import { type Call, otherPerson, rules, type Setting, toolOf } from "./scenarios.ts"
 
 /** A system of governed tools. Calls are made for the calling fiber's principal. */
 export interface System {
