@@ -156,7 +156,7 @@ export interface Rule {
   readonly decide: (call: {
     readonly tool: ToolFacts
     readonly principal: Principal
-    /** As they came, then again decoded. */
+    /** As they came; and again decoded, where decoding may have changed them. */
     readonly params: unknown
   }) => Verdict.Verdict
 }

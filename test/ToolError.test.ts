@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
+import { errorOf } from "../src/internal/result.ts"
 import * as ToolError from "../src/ToolError.ts"
 
 const codec = Schema.toCodecJson(ToolError.ToolError)
@@ -55,6 +58,30 @@ describe("the table", () => {
 })
 
 describe("ToolError", () => {
+  it.prop(
+    "that a refusal gives is what its constructor makes, but for the stack",
+    [ToolError.Reason],
+    ([reason]) => {
+      const made = error(reason)
+      const given = errorOf({ callId: "call-1", tool: "pay", reason })
+      assert.instanceOf(given, ToolError.ToolError)
+      assert.isTrue(given instanceof Error && Object.prototype.toString.call(given) === "[object Error]")
+      assert.isTrue(Schema.is(ToolError.ToolError)(given))
+      const parts = (of: ToolError.ToolError) => [
+        { ...of },
+        String(of),
+        of.name,
+        of.message,
+        of.code,
+        of.toJSON(),
+        encode(of)
+      ]
+      assert.deepStrictEqual(parts(given), parts(made))
+      assert.deepStrictEqual(Effect.runSyncExit(given), Exit.fail(given))
+      assert.notInclude(given.stack ?? "", "\n    at ")
+    }
+  )
+
   it.prop("survives JSON with any reason", [ToolError.Reason], ([reason]) => {
     const json = encode(error(reason))
     const back = decode(JSON.parse(JSON.stringify(json)))

@@ -8,15 +8,21 @@ import type { Outcome } from "./call.ts"
 export const toError = ({ callId, tool }: CallRecord, reason: ToolError["reason"]): ToolError =>
   errorOf({ callId, tool, reason })
 
-// A refusal is an answer and no bug: a stack would say nothing of its caller, and cost more than the rest of the call.
-export const errorOf = (fields: ConstructorParameters<typeof ToolError>[0]): ToolError => {
+/**
+ * An error without a stack, and without the constructor's check of what is known to be right: a refusal is an answer and
+ * no bug, a stack would say nothing of its caller, and either costs more than the rest of the call.
+ */
+export const errorOf = ({
+  callId,
+  reason,
+  tool
+}: Pick<ToolError, "callId" | "tool" | "reason">): ToolError => {
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
-  try {
-    return new ToolError(fields)
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit
-  }
+  // A real error of this class, made as `Error` makes one.
+  const error = Reflect.construct(Error, [], ToolError) as ToolError
+  Error.stackTraceLimit = stackTraceLimit
+  return Object.assign(error, { _tag: "ToolError" as const, callId, tool, reason })
 }
 
 /** The result for an untyped caller: the value encoded, and cut where it is larger than `maxBytes` or too deep to be written. */
