@@ -138,7 +138,8 @@ const broken = <A, E>(
   const outcomeUnknown = call.attempts > 0
   return Cause.hasInterrupts(cause)
     ? Effect.andThen(
-        end(call, { reason: { _tag: "Cancelled" }, outcomeUnknown }, conclude),
+        // A door whose callers fail with it would put its own failure in the place of the interruption.
+        Effect.ignore(end(call, { reason: { _tag: "Cancelled" }, outcomeUnknown }, conclude)),
         Effect.failCause(cause)
       )
     : Effect.andThen(

@@ -89,13 +89,19 @@ export class DeadlineLine {
 
   #expire(context: Context.Context<never>, until: number): void {
     this.#sleeper = undefined
-    // A timer may fire a little early, and a clock be set back: what was slept for is over.
-    const now = Math.max(until, this.clock.currentTimeMillisUnsafe())
+    const now = this.clock.currentTimeMillisUnsafe()
+    // What was slept for is over, though a timer may fire a little early, and a clock be set back; who has joined since
+    // it was set back is due by it.
+    const isDue = ({ at }: Due) => at === until || at <= now
+    let next = this.#waiting.first
+    while (next !== undefined && isDue(next.value)) next = next.after
+    // Before anyone is told: who is told may join again at once, and must find the one sleeper there is.
+    if (next !== undefined) {
+      const { at } = next.value
+      this.#arm(context, at > until ? Math.max(until, now) : now, at)
+    }
     for (let first = this.#waiting.first; first !== undefined; first = this.#waiting.first) {
-      if (first.value.at > now) {
-        this.#arm(context, now, first.value.at)
-        return
-      }
+      if (!isDue(first.value)) return
       this.#waiting.leave(first)
       first.value.expire()
     }

@@ -1,0 +1,111 @@
+/** What the fast way of a call must not lose: time, ends of calls, interruption, and what leaves with them. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import { ToolAnnotations as Annotate, Permissions, ToolExecutor } from "effect-interlock"
+import * as Testing from "effect-interlock/testing"
+import { open, pass, settled, started } from "./support/world.ts"
+
+/** The clock of the test, as a program may have it: counted, and set back. */
+const watched = Effect.map(Clock.Clock, (clock) => {
+  const watch = { sleeping: 0, setBack: 0 }
+  const own: Clock.Clock = Object.assign(Object.create(clock), {
+    currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() - watch.setBack,
+    sleep: (duration: Duration.Duration) =>
+      Effect.suspend(() => {
+        watch.sleeping++
+        return Effect.ensuring(
+          clock.sleep(duration),
+          Effect.sync(() => {
+            watch.sleeping--
+          })
+        )
+      })
+  })
+  return { watch, on: Effect.provideService(Clock.Clock, own) }
+})
+
+const hanging = (timeout: Duration.Input) => {
+  const Kit = Toolkit.make(
+    Tool.make("hang")
+      .annotate(Annotate.Timeout, timeout)
+      .annotate(Annotate.Retries, 0)
+      .annotate(Annotate.Circuit, false)
+  )
+  return open(Kit, Kit.toLayer({ hang: () => Effect.never }))
+}
+
+describe("deadlines", () => {
+  it.effect("one sleeper is enough for callers who call again as soon as their time is over", () =>
+    Effect.gen(function* () {
+      const { on, watch } = yield* watched
+      const { execute, records } = yield* hanging("1 second")
+      const again: Effect.Effect<never> = Effect.flatMap(execute({ tool: "hang", params: {} }), () => again)
+      const callers = [yield* started(on(again)), yield* started(on(again))]
+      yield* pass("500 millis")
+      callers.push(yield* started(on(again)))
+      for (let passed = 0; passed < 20; passed++) {
+        yield* pass("500 millis")
+        assert.strictEqual(watch.sleeping, 1)
+      }
+      const took = records.map(({ completedAt = 0, queuedAt }) => completedAt - queuedAt)
+      assert.deepStrictEqual(new Set(took), new Set([1000]))
+      assert.strictEqual(records.length, 30)
+      yield* Fiber.interruptAll(callers)
+      yield* settled
+      assert.strictEqual(watch.sleeping, 0)
+    })
+  )
+
+  it.effect("a clock that is set back takes time from nobody", () =>
+    Effect.gen(function* () {
+      const { on, watch } = yield* watched
+      const { execute } = yield* hanging("30 seconds")
+      const call = on(execute({ tool: "hang", params: {} }))
+      const ended = (fiber: Fiber.Fiber<unknown>) => fiber.pollUnsafe() !== undefined
+      const first = yield* started(call)
+      yield* pass("10 seconds")
+      const second = yield* started(call)
+      yield* pass("19 seconds")
+      watch.setBack = 3_600_000
+      const third = yield* started(call)
+      yield* pass("1 second")
+      assert.deepStrictEqual([first, second, third].map(ended), [true, false, false])
+      yield* pass("10 seconds")
+      assert.deepStrictEqual([first, second, third].map(ended), [true, true, false])
+      yield* pass("18 seconds")
+      assert.isFalse(ended(third))
+      yield* pass("1 second")
+      assert.isTrue(ended(third))
+      assert.strictEqual(watch.sleeping, 0)
+    })
+  )
+})
+
+describe("interruption", () => {
+  it.effect("of a port itself stays interruption through every door", () =>
+    Effect.gen(function* () {
+      const Kit = Toolkit.make(Tool.make("look"))
+      const services = yield* Layer.build(Testing.layer())
+      const { Permissions: key } = Permissions
+      const broken = Context.add(services, key, {
+        ...Context.get(services, key),
+        check: () => Effect.andThen(Effect.yieldNow, Effect.interrupt)
+      })
+      const handlers = yield* Layer.build(Kit.toLayer({ look: () => Effect.void }))
+      const executor = yield* Effect.provide(ToolExecutor.make(Kit), Context.merge(broken, handlers))
+      for (const door of [executor.run("look", {}), executor.execute({ tool: "look", params: {} })]) {
+        const exit = yield* Effect.exit(door as Effect.Effect<unknown, unknown>)
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause), String(exit))
+      }
+    })
+  )
+})
