@@ -216,7 +216,7 @@ const measured = (call: Call, tool: CompiledTool, params: Raw.Raw): Step => {
   const inspection = ArgumentLimits.inspect(Raw.read(params), (call.running.rules as ToolRules).limits)
   if (inspection._tag === "Ok") {
     // From here on everything that looks at the arguments looks at the same ones, and nobody else has them.
-    call.running.raw = Raw.of(inspection.copy ?? {})
+    call.running.raw = Raw.of(inspection.copy === undefined ? {} : inspection.copy)
     call.arguments = ArgumentsView.of(tool.viewer, inspection)
     return undefined
   }
