@@ -66,17 +66,30 @@ export class Attempt implements CurrentCall {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
       // Who first asks when the attempt is over must not go on.
-      if (this.#aborted) this.#controller.abort()
+      if (this.#aborted) this.#controller.abort(abortReason())
     }
     return this.#controller.signal
   }
 
   abort(): void {
+    if (this.#aborted) return
     this.#aborted = true
-    this.#controller?.abort()
+    this.#controller?.abort(abortReason())
   }
 
   abandon(settled: PromiseLike<unknown>): void {
     this.abandoned = settled
+  }
+}
+
+// As a controller makes it, without its stack: that would cost more than all else that stops a handler, and say no more
+// than that the pipeline did.
+const abortReason = (): DOMException => {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return new DOMException("This operation was aborted", "AbortError")
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
   }
 }

@@ -82,6 +82,7 @@ class Settling implements Going {
   #exit: Ending | undefined
   #observer: Observer | undefined
   #stopped = false
+  static #leaving: Array<Settling> | undefined
 
   constructor(promise: PromiseLike<unknown>, attempt: Attempt) {
     this.#attempt = attempt
@@ -100,14 +101,24 @@ class Settling implements Going {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
-    // A promise that honours its signal settles within the turn.
-    Effect.runFork(
-      Effect.map(Effect.yieldNow, () => {
-        if (this.#exit !== undefined) return
-        this.#attempt.abandon(this.#settled)
-        this.#end(Exit.interrupt())
-      })
-    )
+    // A promise that honours its signal settles within the turn. All that are stopped in one are looked at together.
+    if (Settling.#leaving !== undefined) Settling.#leaving.push(this)
+    else {
+      Settling.#leaving = [this]
+      Effect.runFork(Effect.map(Effect.yieldNow, Settling.#leaveAll))
+    }
+  }
+
+  static #leaveAll(): void {
+    const leaving = Settling.#leaving ?? []
+    Settling.#leaving = undefined
+    for (const one of leaving) one.#leave()
+  }
+
+  #leave(): void {
+    if (this.#exit !== undefined) return
+    this.#attempt.abandon(this.#settled)
+    this.#end(Exit.interrupt())
   }
 
   #end(exit: Ending): void {
