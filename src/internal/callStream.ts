@@ -17,17 +17,11 @@ import * as Stream from "effect/Stream"
 import type { Pipeline } from "../Pipeline.ts"
 import type { ToolResult } from "../ToolResult.ts"
 import { type BatchRequest, batchRequestOf } from "./request.ts"
-import { start, startsPerTurn } from "./startCall.ts"
+import { interruptAll, Started, type Starter, startsPerTurn } from "./startCall.ts"
 
 export interface StreamOptions {
   readonly concurrency: number
   readonly stops: (call: BatchRequest, result: ToolResult) => boolean
-}
-
-interface Slot {
-  fiber: Fiber.Fiber<unknown> | undefined
-  /** Once the call's fiber has ended. */
-  result: ToolResult | undefined
 }
 
 /** Ends with the result that stops it, if one does; what else runs is interrupted then. */
@@ -40,7 +34,7 @@ export const runStream = <E, R>(
     calls,
     Effect.fnUntraced(function* (pull, _, scope) {
       const context = yield* Effect.context<R>()
-      const window: Array<Slot> = []
+      const window: Array<Started<BatchRequest>> = []
       let started = 0
       let stoppedBy: ToolResult | undefined
       let finished: Exit.Exit<never, E | Cause.Done> | undefined
@@ -48,34 +42,30 @@ export const runStream = <E, R>(
       let onRoom: (() => void) | undefined
       let onResult: (() => void) | undefined
 
-      const interruptAll = (): void => {
-        // A copy: what ends at once may be taken out of the window meanwhile.
-        for (const { fiber } of [...window]) fiber?.interruptUnsafe()
-      }
       yield* Scope.addFinalizer(
         scope,
         Effect.suspend(() => {
-          interruptAll()
+          interruptAll([...window])
           const left = window.flatMap(({ fiber }) => (fiber === undefined ? [] : [fiber]))
           return Effect.asVoid(Fiber.awaitAll(left))
         })
       )
 
-      const begin = (call: BatchRequest): void => {
-        const slot: Slot = { fiber: undefined, result: undefined }
-        window.push(slot)
-        let result: ToolResult | undefined
-        const fiber = start(pipeline, context, call.request, (told) => {
-          result = told
-          if (stoppedBy !== undefined || !stops(call, told)) return
-          stoppedBy = told
-          interruptAll()
-        })
-        slot.fiber = fiber
-        fiber.addObserver(() => {
-          slot.result = result
-          if (window[0] === slot) onResult?.()
-        })
+      const starter: Starter<BatchRequest> = {
+        told: (call, result) => {
+          if (stoppedBy !== undefined || !stops(call.of, result)) return
+          stoppedBy = result
+          // A copy: what ends at once may be taken out of the window meanwhile.
+          interruptAll([...window])
+        },
+        over: (call) => {
+          if (window[0] === call) onResult?.()
+        }
+      }
+      const begin = (request: BatchRequest): void => {
+        const call = new Started(starter, request)
+        window.push(call)
+        call.start(pipeline, context, { ...request.request, member: call })
       }
 
       const room = Effect.callback<void>((resume) => {
@@ -104,8 +94,8 @@ export const runStream = <E, R>(
       /** The results at the head of the window, and room for as many calls. */
       const take = (): ReadonlyArray<ToolResult> => {
         const results: Array<ToolResult> = []
-        for (const { result } of window) {
-          if (result === undefined || (results.length > 0 && results.at(-1) === stoppedBy)) break
+        for (const { over, result } of window) {
+          if (!over || result === undefined || (results.length > 0 && results.at(-1) === stoppedBy)) break
           results.push(result)
         }
         window.splice(0, results.length)
@@ -114,7 +104,7 @@ export const runStream = <E, R>(
       }
       const first = Effect.callback<void>((resume) => {
         onResult = () => resume(Exit.void)
-        if (window[0]?.result !== undefined || (finished !== undefined && window.length === 0)) onResult()
+        if (window[0]?.over === true || (finished !== undefined && window.length === 0)) onResult()
       })
       let last: ToolResult | undefined
       const next: Pull.Pull<NonEmptyReadonlyArray<ToolResult>, E> = Effect.suspend(() => {

@@ -17,7 +17,7 @@ import * as Tracer from "effect/Tracer"
 import { CurrentCall } from "../CurrentCall.ts"
 import type { Reason } from "../ToolError.ts"
 import { Attempt } from "./attempt.ts"
-import type { Call, Stoppable } from "./call.ts"
+import type { Call, Request, Stoppable } from "./call.ts"
 import { reportCause } from "./callText.ts"
 import type { DeadlineLine, Due } from "./deadlines.ts"
 import { isExit } from "./exits.ts"
@@ -32,6 +32,16 @@ export type HandlerEnd =
   | { readonly _tag: "Value"; readonly value: unknown }
   | { readonly _tag: "Cause"; readonly cause: Cause.Cause<unknown> }
   | { readonly _tag: "Stopped"; readonly reason: Reason; readonly cause: Cause.Cause<unknown> }
+
+/** The request of a call that may be ended together with others: then all their handlers are stopped first. */
+export interface Grouped extends Request {
+  readonly member?: Member
+}
+
+export interface Member {
+  /** The handler that the call waits for, or the last that it has waited for. */
+  handler: { readonly cancel: () => void } | undefined
+}
 
 /** Runs the handler once. */
 export const runHandler = (call: Call, tool: CompiledTool): Soon<HandlerEnd> => {
@@ -120,9 +130,11 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
   begin(): this {
     const { running } = this.#call
     const { clock, fiber, kernel } = running
+    const { member }: Grouped = running.request
     const now = this.#call.now()
     const allowed = this.at - now
     running.stoppable = this
+    if (member !== undefined) member.handler = this
     // What many calls are given shares one timer; a duration of a call's own has its own.
     if (allowed === this.#tool.timeout || allowed === kernel.deadline) {
       this.#line = kernel.deadlines.line(clock, allowed)
@@ -157,14 +169,22 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
     this.#going.stop()
   }
 
+  /** Stops the handler of a call that is interrupted next: from here on, nothing but that wakes its fiber. */
+  cancel(): void {
+    if (this.#exit !== undefined || this.#interrupted) return
+    this.#interrupted = true
+    this.#resume = undefined
+    this.stop(undefined)
+  }
+
   asEffect(): Effect.Effect<HandlerEnd> {
     const ended = Effect.callback<HandlerEnd>((resume) => {
-      this.#resume = resume as (result: Effect.Effect<unknown>) => void
+      if (!this.#interrupted) this.#resume = resume as (result: Effect.Effect<unknown>) => void
       this.#watch()
     })
     // The handler has begun: an interruption is seen from here on, whenever it came.
     return Effect.onExitPrimitive(this.#call.running.restore(ended), () =>
-      this.#result === undefined ? this.#interrupt() : undefined
+      this.#interrupted || this.#result === undefined ? this.#interrupt() : undefined
     )
   }
 
@@ -207,8 +227,7 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
   }
 
   #interrupt(): Effect.Effect<void> {
-    this.#interrupted = true
-    this.stop(undefined)
+    this.cancel()
     // Its finalizers have run when it has ended.
     const ended = Effect.callback<void>((resume) => {
       this.#resume = () => resume(Exit.void)

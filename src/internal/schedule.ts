@@ -5,6 +5,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -14,7 +15,7 @@ import { isUsable, type ToolResult } from "../ToolResult.ts"
 import { reportBeside } from "./callText.ts"
 import * as Raw from "./raw.ts"
 import type { BatchRequest } from "./request.ts"
-import { start, startsPerTurn, withoutRun } from "./startCall.ts"
+import { interruptAll, Started, type Starter, startsPerTurn, withoutRun } from "./startCall.ts"
 
 /** A call of a batch. */
 export interface Call extends ToolCall {
@@ -63,149 +64,202 @@ export const runNodes = (
   options: ScheduleOptions
 ): Effect.Effect<Scheduled> =>
   Effect.withFiber((parent) => {
-    const { context } = parent
-    const fork = Effect.runForkWith(context)
-    const clock = parent.getRef(Clock.Clock)
-    const results: Array<ToolResult | undefined> = new Array(nodes.length)
-    const waitsFor = nodes.map((node) => node.dependsOn.length)
-    const dependents = new Map<number, Array<number>>()
+    const schedule = new Schedule(pipeline, nodes, options, parent)
+    return Effect.callback<Scheduled>((resume) => {
+      schedule.run((scheduled) => resume(Exit.succeed(scheduled)))
+      return Effect.suspend(() => schedule.interrupt())
+    })
+  })
+
+class Schedule implements Starter<number> {
+  readonly #pipeline: Pipeline
+  readonly #nodes: ReadonlyArray<Node>
+  readonly #options: ScheduleOptions
+  readonly #context: Context.Context<never>
+  readonly #clock: Clock.Clock
+  readonly #results: Array<ToolResult | undefined>
+  readonly #waitsFor: Array<number>
+  readonly #dependents = new Map<number, Array<number>>()
+  readonly #ready: Array<number> = []
+  readonly #calls: Array<Started<number> | undefined>
+  /** Calls that have waited for a human and want their place back, before any that has not begun. */
+  readonly #returning: Array<() => void> = []
+  #next = 0
+  #running = 0
+  #parked = 0
+  #ended = 0
+  #halted = false
+  #interrupted = false
+  #stoppedBy: string | undefined
+  #pumping = false
+  #onEnd: ((scheduled: Scheduled) => void) | undefined
+  #onIdle: (() => void) | undefined
+
+  constructor(
+    pipeline: Pipeline,
+    nodes: ReadonlyArray<Node>,
+    options: ScheduleOptions,
+    parent: Fiber.Fiber<unknown, unknown>
+  ) {
+    this.#pipeline = pipeline
+    this.#nodes = nodes
+    this.#options = options
+    this.#context = parent.context as Context.Context<never>
+    this.#clock = parent.getRef(Clock.Clock)
+    this.#results = new Array(nodes.length)
+    this.#calls = new Array(nodes.length)
+    this.#waitsFor = nodes.map((node) => node.dependsOn.length)
     nodes.forEach((node, index) => {
+      if (node.dependsOn.length === 0) this.#ready.push(index)
       for (const dependency of node.dependsOn) {
-        const known = dependents.get(dependency)
-        if (known === undefined) dependents.set(dependency, [index])
+        const known = this.#dependents.get(dependency)
+        if (known === undefined) this.#dependents.set(dependency, [index])
         else known.push(index)
       }
     })
-    const ready: Array<number> = []
-    waitsFor.forEach((count, index) => {
-      if (count === 0) ready.push(index)
-    })
-    const fibers: Array<Fiber.Fiber<unknown> | undefined> = new Array(nodes.length)
-    let next = 0
-    let running = 0
-    let parked = 0
-    let ended = 0
-    let halted = false
-    let interrupted = false
-    let stoppedBy: string | undefined
+  }
 
-    return Effect.callback<Scheduled>((resume) => {
-      let pumping = false
-      let onIdle: (() => void) | undefined
-      const halt = (): void => {
-        halted = true
-        for (const fiber of fibers) fiber?.interruptUnsafe()
-        for (const take of returning.splice(0)) take()
-      }
-      const settle = (index: number, result: ToolResult): void => {
-        results[index] = result
-        ended++
-        const node = nodes[index] as Node
-        for (const dependent of dependents.get(index) ?? none) {
-          waitsFor[dependent] = (waitsFor[dependent] as number) - 1
-          if (waitsFor[dependent] === 0) ready.push(dependent)
-        }
-        try {
-          options.onProgress?.({ total: nodes.length, ended, running, last: result })
-        } catch (defect) {
-          // Who looks on must not change what happens.
-          const { error, value } = result
-          const said = error?.reason._tag === "ToolFailed" ? error.reason.failure : value
-          fork(reportBeside(pipeline.kernel, node.request, said, Cause.die(defect)))
-        }
-        if (!halted && options.stops(node, result)) {
-          stoppedBy = result.callId
-          halt()
-        }
-      }
-      const whyNot = (node: Node): string | undefined => {
-        if (halted) return stopped
-        if (options.deadline !== undefined && clock.currentTimeMillisUnsafe() >= options.deadline) {
-          return "the deadline of the batch has passed"
-        }
-        for (const dependency of node.dependsOn) {
-          if (!isUsable(results[dependency] as ToolResult))
-            return `${name(nodes[dependency])} did not succeed`
-        }
-        return undefined
-      }
-      const begin = (index: number): void => {
-        const node = nodes[index] as Node
-        const why = whyNot(node)
-        const resolved = why === undefined ? node.resolve?.(results) : { missing: why }
-        if (resolved !== undefined && "missing" in resolved) {
-          const reason = { _tag: "Skipped", why: resolved.missing } as const
-          settle(index, withoutRun(pipeline, context, node.request, reason))
-          return
-        }
-        const { request } = node
-        const deadline =
-          request.deadline === undefined
-            ? options.deadline
-            : Math.min(request.deadline, options.deadline ?? request.deadline)
-        const params = resolved === undefined ? request.params : Raw.of(resolved.params)
-        running++
-        const fiber = start(pipeline, context, { ...request, params, deadline, park }, (result) => {
-          running--
-          settle(index, result)
-        })
-        fibers[index] = fiber
-        // What a handler does before it first suspends can have stopped the batch it belongs to.
-        if (halted) fiber.interruptUnsafe()
-        fiber.addObserver(() => {
-          fibers[index] = undefined
-          pump()
-        })
-      }
-      // Calls that have waited for a human and want their place back, before any that has not begun.
-      const returning: Array<() => void> = []
-      const park = <A, E>(wait: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-        Effect.suspend(() => {
-          running--
-          parked++
-          pump()
-          return Effect.ensuring(wait, placeAgain)
-        })
-      const placeAgain = Effect.callback<void>((resume) => {
-        const take = (): void => {
-          parked--
-          running++
-          resume(Exit.void)
-        }
-        if (halted || running < options.concurrency) take()
-        else returning.push(take)
-      })
-      const pump = (): void => {
-        if (pumping) return
-        pumping = true
-        while (returning.length > 0 && running < options.concurrency) {
-          returning.shift()?.()
-        }
-        let starts = 0
-        while (!interrupted && next < ready.length && running < options.concurrency) {
-          if (++starts > startsPerTurn) {
-            fork(Effect.flatMap(Effect.yieldNow, () => Effect.sync(pump)))
-            break
-          }
-          begin(ready[next++] as number)
-        }
-        pumping = false
-        if (running > 0 || parked > 0) return
-        if (interrupted) onIdle?.()
-        else if (ended === nodes.length) {
-          resume(Exit.succeed({ results: results as Array<ToolResult>, stoppedBy }))
-        }
-      }
-      pump()
-      return Effect.suspend(() => {
-        interrupted = true
-        halt()
-        return Effect.callback<void>((done) => {
-          onIdle = () => done(Exit.void)
-          if (running === 0 && parked === 0) onIdle()
-        })
-      })
+  run(onEnd: (scheduled: Scheduled) => void): void {
+    this.#onEnd = onEnd
+    this.#pump()
+  }
+
+  /** Nothing runs any more when this has ended. */
+  interrupt(): Effect.Effect<void> {
+    this.#interrupted = true
+    this.#halt()
+    return Effect.callback<void>((done) => {
+      this.#onIdle = () => done(Exit.void)
+      if (this.#running === 0 && this.#parked === 0) this.#onIdle()
     })
+  }
+
+  told({ of }: Started<number>, result: ToolResult): void {
+    this.#running--
+    this.#settle(of, result)
+  }
+
+  over({ of }: Started<number>): void {
+    this.#calls[of] = undefined
+    this.#pump()
+  }
+
+  /** Lets others run while a call waits for its human. */
+  readonly park = <A, E>(wait: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      this.#running--
+      this.#parked++
+      this.#pump()
+      return Effect.ensuring(wait, this.#placeAgain)
+    })
+
+  readonly #placeAgain = Effect.callback<void>((resume) => {
+    const take = (): void => {
+      this.#parked--
+      this.#running++
+      resume(Exit.void)
+    }
+    if (this.#halted || this.#running < this.#options.concurrency) take()
+    else this.#returning.push(take)
   })
+
+  #halt(): void {
+    this.#halted = true
+    interruptAll(this.#calls)
+    for (const take of this.#returning.splice(0)) take()
+  }
+
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    const { concurrency } = this.#options
+    while (this.#returning.length > 0 && this.#running < concurrency) this.#returning.shift()?.()
+    let starts = 0
+    while (!this.#interrupted && this.#next < this.#ready.length && this.#running < concurrency) {
+      if (++starts > startsPerTurn) {
+        this.#fork(Effect.map(Effect.yieldNow, () => this.#pump()))
+        break
+      }
+      this.#begin(this.#ready[this.#next++] as number)
+    }
+    this.#pumping = false
+    if (this.#running > 0 || this.#parked > 0) return
+    if (this.#interrupted) this.#onIdle?.()
+    else if (this.#ended === this.#nodes.length) {
+      this.#onEnd?.({ results: this.#results as Array<ToolResult>, stoppedBy: this.#stoppedBy })
+    }
+  }
+
+  #begin(index: number): void {
+    const node = this.#nodes[index] as Node
+    const { request } = node
+    const why = this.#whyNot(node)
+    const resolved = why === undefined ? node.resolve?.(this.#results) : { missing: why }
+    if (resolved !== undefined && "missing" in resolved) {
+      const reason = { _tag: "Skipped", why: resolved.missing } as const
+      this.#settle(index, withoutRun(this.#pipeline, this.#context, request, reason))
+      return
+    }
+    const { deadline = request.deadline } = this.#options
+    const call = new Started<number>(this, index)
+    this.#calls[index] = call
+    this.#running++
+    call.start(this.#pipeline, this.#context, {
+      ...request,
+      params: resolved === undefined ? request.params : Raw.of(resolved.params),
+      deadline: deadline === undefined ? undefined : Math.min(deadline, request.deadline ?? deadline),
+      park: this.park,
+      member: call
+    })
+    // What a handler does before it first suspends can have stopped the batch it belongs to.
+    if (this.#halted) call.fiber?.interruptUnsafe()
+  }
+
+  #whyNot(node: Node): string | undefined {
+    if (this.#halted) return stopped
+    const { deadline } = this.#options
+    if (deadline !== undefined && this.#clock.currentTimeMillisUnsafe() >= deadline) {
+      return "the deadline of the batch has passed"
+    }
+    for (const dependency of node.dependsOn) {
+      if (!isUsable(this.#results[dependency] as ToolResult))
+        return `${name(this.#nodes[dependency])} did not succeed`
+    }
+    return undefined
+  }
+
+  #settle(index: number, result: ToolResult): void {
+    this.#results[index] = result
+    this.#ended++
+    const node = this.#nodes[index] as Node
+    for (const dependent of this.#dependents.get(index) ?? none) {
+      const left = (this.#waitsFor[dependent] as number) - 1
+      this.#waitsFor[dependent] = left
+      if (left === 0) this.#ready.push(dependent)
+    }
+    this.#tell(node, result)
+    if (!this.#halted && this.#options.stops(node, result)) {
+      this.#stoppedBy = result.callId
+      this.#halt()
+    }
+  }
+
+  #tell(node: Node, last: ToolResult): void {
+    const { onProgress } = this.#options
+    if (onProgress === undefined) return
+    try {
+      onProgress({ total: this.#nodes.length, ended: this.#ended, running: this.#running, last })
+    } catch (defect) {
+      // Who looks on must not change what happens.
+      const { error, value } = last
+      const said = error?.reason._tag === "ToolFailed" ? error.reason.failure : value
+      this.#fork(reportBeside(this.#pipeline.kernel, node.request, said, Cause.die(defect)))
+    }
+  }
+
+  #fork(effect: Effect.Effect<void>): void {
+    Effect.runForkWith(this.#context)(effect)
+  }
+}
 
 const name = (node: Node | undefined): string => JSON.stringify(node?.request.id ?? node?.request.tool ?? "")

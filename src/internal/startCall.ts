@@ -10,36 +10,67 @@ import { type ToolError, table } from "../ToolError.ts"
 import type { ToolResult } from "../ToolResult.ts"
 import type { Request } from "./call.ts"
 import { errorOf, toResult } from "./result.ts"
+import type { Grouped, Member } from "./runHandler.ts"
 
 // Handlers that never suspend must not keep everyone else from running.
 export const startsPerTurn = 256
 
-/** Starts a call in a fiber of its own. Its result is told once, and also when it is interrupted. */
-export const start = (
-  pipeline: Pipeline,
-  context: Context.Context<never>,
-  request: Request,
-  onResult: (result: ToolResult) => void
-): Fiber.Fiber<unknown> => {
-  let told = false
-  const fork = Effect.runForkWith(context)
-  const fiber = fork(
-    pipeline.run(request, (outcome, record) => {
-      const result = toResult(outcome, record, pipeline.defaults.resultBytes)
-      told = true
-      onResult(result)
-      return Exit.void
-    })
-  )
-  fiber.addObserver((exit) => {
-    if (told || Exit.isSuccess(exit)) return
-    // A bug of a port, while the call was being recorded.
-    fork(ErrorReporter.report(exit.cause))
-    onResult(withoutRun(pipeline, context, request, { _tag: "HandlerDefect" }))
-  })
-  return fiber
+/** Whoever starts calls, and follows them. */
+export interface Starter<Of> {
+  /** A call has its result; something of it may still run. Also told when it is interrupted. */
+  readonly told: (call: Started<Of>, result: ToolResult) => void
+  /** Nothing of the call runs any more. */
+  readonly over: (call: Started<Of>) => void
 }
 
+/** A call in a fiber of its own. */
+export class Started<Of> implements Member {
+  /** What of its starter it is. */
+  readonly of: Of
+  handler: Member["handler"] = undefined
+  /** While it runs. */
+  fiber: Fiber.Fiber<unknown> | undefined = undefined
+  result: ToolResult | undefined = undefined
+  over = false
+  readonly #starter: Starter<Of>
+
+  constructor(starter: Starter<Of>, of: Of) {
+    this.#starter = starter
+    this.of = of
+  }
+
+  /** Its request must name it as the member. */
+  start(pipeline: Pipeline, context: Context.Context<never>, request: Grouped): void {
+    const fiber = Effect.runForkWith(context)(
+      pipeline.run(request, (outcome, record) => {
+        this.#tell(toResult(outcome, record, pipeline.defaults.resultBytes))
+        return Exit.void
+      })
+    )
+    this.fiber = fiber
+    fiber.addObserver((exit) => {
+      if (this.result === undefined && Exit.isFailure(exit)) {
+        // A bug of a port, while the call was being recorded.
+        Effect.runForkWith(context)(ErrorReporter.report(exit.cause))
+        this.#tell(withoutRun(pipeline, context, request, { _tag: "HandlerDefect" }))
+      }
+      this.fiber = undefined
+      this.over = true
+      this.#starter.over(this)
+    })
+  }
+
+  #tell(result: ToolResult): void {
+    this.result = result
+    this.#starter.told(this, result)
+  }
+}
+
+/** Every handler is told before the end of the first call is written down. */
+export const interruptAll = <Of>(calls: ReadonlyArray<Started<Of> | undefined>): void => {
+  for (const call of calls) call?.handler?.cancel()
+  for (const call of calls) call?.fiber?.interruptUnsafe()
+}
 /** The result of a call that the pipeline has none of. */
 export const withoutRun = (
   pipeline: Pipeline,
