@@ -82,14 +82,21 @@ export class Attempt implements CurrentCall {
   }
 }
 
-// As a controller makes it, without its stack: that would cost more than all else that stops a handler, and say no more
-// than that the pipeline did.
+let reason: DOMException | undefined
+
+// What a controller makes by itself, but without its stack, and one for all that is stopped at once: each would cost
+// more than the abort, and say no more than that the pipeline did it.
 const abortReason = (): DOMException => {
+  if (reason !== undefined) return reason
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0
   try {
-    return new DOMException("This operation was aborted", "AbortError")
+    reason = new DOMException("This operation was aborted", "AbortError")
   } finally {
     Error.stackTraceLimit = stackTraceLimit
   }
+  queueMicrotask(() => {
+    reason = undefined
+  })
+  return reason
 }
