@@ -10,8 +10,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { ToolAnnotations as Annotate, Permissions, ToolExecutor } from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
+import * as fc from "fast-check"
+import * as Raw from "../src/internal/raw.ts"
+import { requestOf } from "../src/internal/request.ts"
 import { open, pass, settled, started } from "./support/world.ts"
 
 /** The clock of the test, as a program may have it: counted, and set back. */
@@ -108,4 +113,67 @@ describe("interruption", () => {
       }
     })
   )
+})
+
+describe("a toolkit", () => {
+  it.effect("leaves nothing with its caller of calls that have streamed", () =>
+    Effect.gen(function* () {
+      const Kit = Toolkit.make(Tool.make("count", { success: Schema.Finite }))
+      const handlers = Kit.toLayer({
+        count: (_, { preliminary }) => Effect.as(Effect.andThen(preliminary(1), Effect.yieldNow), 2)
+      })
+      const { executor } = yield* open(Kit, handlers)
+      const kit = yield* executor.toolkit
+      const caller = yield* started(
+        Effect.gen(function* () {
+          for (let calls = 0; calls < 3; calls++) {
+            const parts = yield* Stream.runCollect(yield* kit.handle("count", {}))
+            assert.deepStrictEqual(
+              parts.map(({ result }) => result),
+              [1, 2]
+            )
+          }
+          return yield* Effect.never
+        })
+      )
+      // Fibers tell nobody how many wait for their end.
+      const { _observers = [] } = caller as { readonly _observers?: ReadonlyArray<unknown> }
+      assert.strictEqual(caller.pollUnsafe(), undefined)
+      assert.strictEqual(_observers.length, 0)
+      yield* Fiber.interrupt(caller)
+    })
+  )
+})
+
+describe("a call from outside", () => {
+  const text = fc.oneof(
+    fc.constantFrom("", "a", "x".repeat(256), "x".repeat(257), "__proto__"),
+    fc.string({ maxLength: 3 })
+  )
+  const value = fc.oneof(text, fc.jsonValue({ maxDepth: 1 }), fc.constant(undefined))
+  const name = fc.constantFrom("tool", "params", "id", "timeout", "step", "approval", "junk", "__proto__")
+  const calls = fc
+    .tuple(fc.option(text, { nil: undefined }), fc.array(fc.tuple(name, value), { maxLength: 4 }))
+    .map(([tool, entries]) => {
+      const call = {}
+      for (const [key, value] of tool === undefined ? entries : [["tool", tool] as const, ...entries]) {
+        Object.defineProperty(call, key, { value, enumerable: true, configurable: true, writable: true })
+      }
+      return call
+    })
+  const read = (call: unknown) => {
+    const { params, ...rest } = requestOf("execute", call)
+    return JSON.parse(JSON.stringify({ ...rest, params: Raw.read(params) }))
+  }
+
+  it("is the same request, or the same refusal, whether its schema was asked or not", () => {
+    fc.assert(
+      fc.property(calls, (call) => {
+        // What inherits from nothing is read by the schema.
+        const asked = Object.create(null, Object.getOwnPropertyDescriptors(call))
+        assert.deepStrictEqual(read(call), read(asked))
+      }),
+      { numRuns: 2000 }
+    )
+  })
 })

@@ -98,13 +98,14 @@ const makeHandle =
       const caller = Fiber.getCurrent() as Fiber.Fiber<unknown, unknown>
       let queue: Queue.Queue<Output, unknown> | undefined
       let whenStreaming: (() => void) | undefined
+      let forget: (() => void) | undefined
       const onProgress = (encodedResult: unknown, result: unknown) =>
         Effect.gen(function* () {
           if (queue === undefined) {
             const capacity = caller.getRef(Toolkit.PreliminaryBuffer)
             queue = yield* Queue.make<Output, unknown>(capacity === "unbounded" ? undefined : { capacity })
-            // Whoever asked may end without having read to the end.
-            caller.addObserver(() => fiber.interruptUnsafe())
+            // Whoever asked may end without having read to the end, or outlive many calls.
+            forget = caller.addObserver(() => fiber.interruptUnsafe())
             whenStreaming?.()
           }
           yield* Queue.offer(queue, {
@@ -131,6 +132,7 @@ const makeHandle =
         whenStreaming = () => resume(Exit.succeed(stream(queue as Queue.Queue<Output, unknown>)))
         if (queue !== undefined) whenStreaming()
         fiber.addObserver((exit) => {
+          forget?.()
           if (queue === undefined) resume(Exit.map(exit, Stream.succeed))
           else if (Exit.isSuccess(exit)) Queue.endUnsafe(queue as Queue.Queue<Output, Cause.Done>)
           else Queue.failCauseUnsafe(queue, exit.cause)
