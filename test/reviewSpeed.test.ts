@@ -10,14 +10,22 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { ToolAnnotations as Annotate, Permissions, ToolExecutor } from "effect-interlock"
+import {
+  ToolAnnotations as Annotate,
+  CallRecord,
+  Handlers,
+  Idempotency,
+  Permissions,
+  ToolExecutor
+} from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
 import * as fc from "fast-check"
 import * as Raw from "../src/internal/raw.ts"
 import { requestOf } from "../src/internal/request.ts"
-import { open, pass, settled, started } from "./support/world.ts"
+import { deferred, held, nothingHeld, open, pass, settled, started, turns } from "./support/world.ts"
 
 /** The clock of the test, as a program may have it: counted, and set back. */
 const watched = Effect.map(Clock.Clock, (clock) => {
@@ -111,6 +119,96 @@ describe("interruption", () => {
         const exit = yield* Effect.exit(door as Effect.Effect<unknown, unknown>)
         assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause), String(exit))
       }
+    })
+  )
+})
+
+/** A call with a key, whose store takes its time, of a handler that is told when to end. */
+const keyed = (onComplete: () => void, context: Context.Context<never> = Context.empty()) =>
+  Effect.gen(function* () {
+    const Kit = Toolkit.make(Tool.make("pay", { success: Schema.String }))
+    const services = yield* Layer.build(Testing.layer())
+    const store = Context.get(services, Idempotency.Idempotency)
+    const slow = Context.add(services, Idempotency.Idempotency, {
+      ...store,
+      complete: (...args) => {
+        onComplete()
+        return Effect.delay(store.complete(...args), 10)
+      }
+    })
+    const records: Array<CallRecord.CallRecord> = []
+    yield* Context.get(services, CallRecord.CallRecorder).add({
+      onEnd: (record) => {
+        records.push(record)
+      }
+    })
+    const { promise, resolve } = deferred<string>()
+    const handlers = yield* Layer.build(Handlers.toLayer(Kit, { pay: () => promise }))
+    const executor = yield* Effect.provide(ToolExecutor.make(Kit), Context.merge(slow, handlers))
+    const call = { tool: "pay", params: {}, idempotencyKey: "k" }
+    const caller = yield* started(Effect.provideContext(executor.execute(call), context))
+    return { caller, executor, call, records, services, promise, resolve }
+  })
+
+describe("a caller that is interrupted", () => {
+  const endsOnce = Effect.fnUntraced(function* ({
+    call,
+    caller,
+    executor,
+    records,
+    services
+  }: Effect.Success<ReturnType<typeof keyed>>) {
+    yield* pass("1 second")
+    const exit = caller.pollUnsafe()
+    assert.isTrue(exit !== undefined && Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+    assert.deepStrictEqual(
+      records.map(({ status }) => status),
+      ["success"]
+    )
+    assert.deepStrictEqual(yield* held(services), nothingHeld)
+    assert.strictEqual((yield* executor.execute(call)).answeredFrom, "idempotency")
+  })
+
+  it.effect("by what follows its handler: the call is written down as it ended", () =>
+    Effect.gen(function* () {
+      let interrupt = () => {}
+      const opened = yield* keyed(() => interrupt())
+      interrupt = () => opened.caller.interruptUnsafe()
+      opened.resolve("paid")
+      yield* turns()
+      yield* endsOnce(opened)
+    })
+  )
+
+  it.effect("as its handler ends, before its fiber has its turn: the call is written down as it ended", () =>
+    Effect.gen(function* () {
+      let full = false
+      const mixed = new Scheduler.MixedScheduler()
+      // Gives turns by what else there is to do.
+      const scheduler: Scheduler.Scheduler = {
+        executionMode: "async",
+        shouldYield: (fiber) => {
+          const yields = full || mixed.shouldYield(fiber)
+          full = false
+          return yields
+        },
+        makeDispatcher: () => mixed.makeDispatcher()
+      }
+      const filling = () => {
+        full = true
+      }
+      const opened = yield* keyed(
+        filling,
+        Context.make(Scheduler.Scheduler, scheduler) as Context.Context<never>
+      )
+      opened.resolve("paid")
+      yield* Effect.promise(() => opened.promise)
+      yield* Effect.promise(async () => {
+        for (let ticks = 0; ticks < 5; ticks++) await undefined
+      })
+      opened.caller.interruptUnsafe()
+      yield* turns()
+      yield* endsOnce(opened)
     })
   )
 })

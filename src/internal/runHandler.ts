@@ -113,6 +113,7 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
   #length = 0
   #watched = false
   #interrupted = false
+  /** What comes of it: an exit once nothing is left to begin. */
   #result: Effect.Effect<unknown> | undefined
   #resume: ((result: Effect.Effect<unknown>) => void) | undefined
 
@@ -183,9 +184,10 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
       this.#watch()
     })
     // The handler has begun: an interruption is seen from here on, whenever it came.
-    return Effect.onExitPrimitive(this.#call.running.restore(ended), () =>
-      this.#interrupted || this.#result === undefined ? this.#interrupt() : undefined
-    )
+    return Effect.onExitPrimitive(this.#call.running.restore(ended), () => {
+      if (this.#interrupted || this.#exit === undefined) return this.#interrupt()
+      return this.#result !== undefined && isExit(this.#result) ? undefined : this.#rest()
+    })
   }
 
   ended(exit: Exit.Exit<unknown, unknown>): void {
@@ -222,8 +224,27 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
       return Exit.die(defect)
     }
     if (!isLater(soon)) return Exit.succeed(soon)
-    // The caller waits where it can be interrupted; what is left to do cannot be.
-    return isExit(soon) ? soon : Effect.uninterruptible(soon)
+    return isExit(soon) ? soon : this.#later(soon)
+  }
+
+  /** The caller waits where it can be interrupted; what is left to do cannot be. */
+  #later(soon: Effect.Effect<unknown>): Effect.Effect<unknown> {
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        this.#result = Exit.void
+        return soon
+      })
+    )
+  }
+
+  /** The caller was interrupted by what follows the handler, or before its fiber came to that: it is done all the same. */
+  #rest(): Effect.Effect<void> {
+    return Effect.ignore(
+      this.#result ??
+        Effect.callback((resume) => {
+          this.#resume = resume
+        })
+    )
   }
 
   #interrupt(): Effect.Effect<void> {
