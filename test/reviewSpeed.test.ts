@@ -12,6 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Stream from "effect/Stream"
 import {
   ToolAnnotations as Annotate,
@@ -19,7 +20,9 @@ import {
   Handlers,
   Idempotency,
   Permissions,
-  ToolExecutor
+  type SecurityPolicy,
+  ToolExecutor,
+  Verdict
 } from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
 import * as fc from "fast-check"
@@ -239,6 +242,32 @@ describe("a toolkit", () => {
       assert.strictEqual(caller.pollUnsafe(), undefined)
       assert.strictEqual(_observers.length, 0)
       yield* Fiber.interrupt(caller)
+    })
+  )
+})
+
+describe("a rule about arguments", () => {
+  const noEvilHost: SecurityPolicy.Rule = {
+    name: "no evil host",
+    decide: ({ params }) =>
+      JSON.stringify(params).includes("evilHost") ? Verdict.deny("no evil host", "No.") : Verdict.allow
+  }
+
+  // Where a schema renames keys, decoding changes what is said: `onlyChecks` looks at what records hold, not at their keys.
+  it.effect.fails("is asked again about keys that decoding has renamed", () =>
+    Effect.gen(function* () {
+      const keys = Schema.String.pipe(Schema.decode(SchemaTransformation.snakeToCamel()))
+      const parameters = Schema.Struct({ headers: Schema.Record(keys, Schema.String) })
+      const Kit = Toolkit.make(Tool.make("send", { parameters }))
+      let ran = 0
+      const handlers = Handlers.toLayer(Kit, {
+        send: () => {
+          ran++
+        }
+      })
+      const { execute } = yield* open(Kit, handlers, { rules: [noEvilHost] })
+      const { status } = yield* execute({ tool: "send", params: { headers: { evil_host: "x" } } })
+      assert.deepStrictEqual({ status, ran }, { status: "policy_denied", ran: 0 })
     })
   )
 })
