@@ -5,7 +5,7 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -26,6 +26,7 @@ import {
 } from "effect-interlock"
 import * as Testing from "effect-interlock/testing"
 import * as fc from "fast-check"
+import { Deadlines } from "../src/internal/deadlines.ts"
 import * as Raw from "../src/internal/raw.ts"
 import { requestOf } from "../src/internal/request.ts"
 import { deferred, held, nothingHeld, open, pass, settled, started, turns } from "./support/world.ts"
@@ -104,6 +105,89 @@ describe("deadlines", () => {
       assert.strictEqual(watch.sleeping, 0)
     })
   )
+})
+
+describe("a line of deadlines", () => {
+  /** A clock whose time passes when it is told to. */
+  class ByHand {
+    now = 0
+    readonly sleepers: Array<{ readonly until: number; readonly wake: () => void }> = []
+    readonly clock = {
+      currentTimeMillisUnsafe: () => this.now,
+      sleep: (duration: Duration.Duration) =>
+        Effect.callback<void>((resume) => {
+          const sleeper = {
+            until: this.now + Duration.toMillis(duration),
+            wake: () => resume(Effect.void)
+          }
+          this.sleepers.push(sleeper)
+          return Effect.sync(() => {
+            const index = this.sleepers.indexOf(sleeper)
+            if (index !== -1) this.sleepers.splice(index, 1)
+          })
+        })
+    } as Clock.Clock
+
+    pass(millis: number): void {
+      this.now += millis
+      for (;;) {
+        const index = this.sleepers.findIndex(({ until }) => until <= this.now)
+        if (index === -1) return
+        this.sleepers.splice(index, 1)[0]?.wake()
+      }
+    }
+  }
+
+  const acts = fc.array(
+    fc.oneof(
+      fc.record({ _tag: fc.constant("join" as const), millis: fc.constantFrom(0, 3, 7), again: fc.nat(2) }),
+      fc.record({ _tag: fc.constant("leave" as const), who: fc.nat(20) }),
+      fc.record({ _tag: fc.constant("pass" as const), millis: fc.nat(4) })
+    ),
+    { maxLength: 40 }
+  )
+
+  it("tells everyone who has not left once, at the first look after its time, and sleeps once per duration", () => {
+    fc.assert(
+      fc.property(acts, (acts) => {
+        const byHand = new ByHand()
+        const deadlines = new Deadlines()
+        const members: Array<{ at: number; told: Array<number>; left: boolean; leave: () => void }> = []
+        const join = (millis: number, again: number): void => {
+          const { now } = byHand
+          const line = deadlines.line(byHand.clock, millis)
+          const member = { at: now + millis, told: [] as Array<number>, left: false, leave: () => {} }
+          members.push(member)
+          const expire = () => {
+            member.told.push(byHand.now)
+            // Whoever is told may end another at once, and begin anew.
+            const other = members.find(({ left, told }) => !left && told.length === 0)
+            if (again === 2) other?.leave()
+            if (again > 0) join(Math.max(millis, 1), again - 1)
+          }
+          const place = line.join({ at: member.at, expire }, Context.empty(), now)
+          member.leave = () => {
+            if (member.told.length > 0) return
+            member.left = true
+            line.leave(place, Context.empty())
+          }
+        }
+        for (const act of acts) {
+          if (act._tag === "join") join(act.millis, act.again)
+          else if (act._tag === "leave") members[act.who % Math.max(1, members.length)]?.leave()
+          else byHand.pass(act.millis)
+          byHand.pass(0)
+          assert.isAtMost(byHand.sleepers.length, 3)
+          for (const { at, left, told } of members) {
+            const due = at <= byHand.now
+            assert.isTrue(left ? told.length === 0 : told.length === (due ? 1 : 0))
+            assert.isTrue(told.every((when) => when >= at))
+          }
+        }
+      }),
+      { numRuns: 2000 }
+    )
+  })
 })
 
 describe("interruption", () => {
@@ -242,6 +326,35 @@ describe("a toolkit", () => {
       assert.strictEqual(caller.pollUnsafe(), undefined)
       assert.strictEqual(_observers.length, 0)
       yield* Fiber.interrupt(caller)
+    })
+  )
+})
+
+describe("a plain handler", () => {
+  it.effect("whose thenable throws where it is looked at has failed, and its fallback answers", () =>
+    Effect.gen(function* () {
+      const Kit = Toolkit.make(
+        Tool.make("ask", { success: Schema.String })
+          .annotate(Annotate.Retries, 0)
+          .annotate(Annotate.Fallback, { value: "instead" })
+      )
+      const thenables = [
+        {
+          // biome-ignore lint/suspicious/noThenProperty: this is what is tested
+          get then() {
+            throw new Error("no")
+          }
+        },
+        // biome-ignore lint/suspicious/noThenProperty: this is what is tested
+        Object.assign(Promise.resolve(""), { then: () => assert.fail("no") })
+      ] as unknown as ReadonlyArray<Promise<string>>
+      for (const thenable of thenables) {
+        const { execute } = yield* open(Kit, Handlers.toLayer(Kit, { ask: () => thenable }))
+        assert.deepInclude(yield* execute({ tool: "ask", params: {} }), {
+          status: "degraded",
+          value: "instead"
+        })
+      }
     })
   )
 })

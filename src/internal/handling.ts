@@ -36,14 +36,14 @@ export const startPlain = (
   params: unknown,
   attempt: Attempt
 ): Effect.Effect<unknown, unknown> | Going => {
-  let result: unknown
   try {
-    result = handler(params, attempt)
+    const result = handler(params, attempt)
+    if (Effect.isEffect(result)) return result as Effect.Effect<unknown, unknown>
+    // A foreign `then` may throw where it is only looked for.
+    return isPromiseLike(result) ? new Settling(result, attempt) : Exit.succeed(result)
   } catch (error) {
     return Exit.fail(error)
   }
-  if (Effect.isEffect(result)) return result as Effect.Effect<unknown, unknown>
-  return isPromiseLike(result) ? new Settling(result, attempt) : Exit.succeed(result)
 }
 
 /** Starts an Effect in a fiber of its own, which is not needed where it has ended already. */
