@@ -20,6 +20,7 @@ import {
   Batch,
   CallRecord,
   CircuitBreaker,
+  Handlers,
   Principal,
   Telemetry,
   type ToolError,
@@ -147,6 +148,26 @@ describe("Batch.parallel", () => {
         })
     )
   }
+
+  it.effect("begins so many calls a turn also where handlers answer before the next one", () =>
+    Effect.gen(function* () {
+      let began = 0
+      const toolkit = Toolkit.make(Tool.make("answer", { success: Schema.Int }))
+      const handlers = Handlers.toLayer(toolkit, { answer: async () => ++began })
+      const services = yield* Layer.build(Layer.merge(handlers, Testing.layer()))
+      const executor = yield* Effect.provide(ToolExecutor.make(toolkit), services)
+      const calls = range(2000).map(() => ({ tool: "answer", params: {} }))
+      const batch = yield* Effect.forkChild(Batch.parallel(executor, calls, { concurrency: 1000 }))
+      let longest = 0
+      while (batch.pollUnsafe() === undefined) {
+        const seen = began
+        yield* Effect.yieldNow
+        longest = Math.max(longest, began - seen)
+      }
+      assert.deepStrictEqual((yield* Fiber.join(batch)).counts, { success: 2000 })
+      assert.isAtMost(longest, 512)
+    })
+  )
 })
 
 describe("Batch.sequential", () => {
@@ -457,6 +478,62 @@ describe("fail-fast", () => {
         assert.deepInclude(batch.results[4]?.error?.reason, { _tag: "Skipped" })
         assert.strictEqual(batch.results[4]?.attempts, 0)
       })
+  )
+
+  it.effect("stops every handler before it ends the first call, and reports what dies meanwhile", () =>
+    Effect.gen(function* () {
+      const events: Array<string> = []
+      const signals: Array<AbortSignal> = []
+      const toolkit = Toolkit.make(
+        tool("effect"),
+        tool("promise"),
+        tool("fails").annotate(Annotate.Circuit, false)
+      )
+      const handlers = Handlers.toLayer(toolkit, {
+        effect: () =>
+          Effect.onInterrupt(Effect.never, () => {
+            events.push("effect")
+            return Effect.die(new Error("while it was stopped"))
+          }),
+        promise: (_, { signal }) =>
+          new Promise<number>((_, reject) => {
+            signals.push(signal)
+            signal.addEventListener("abort", () => {
+              events.push("promise")
+              reject(signal.reason)
+            })
+          }),
+        fails: () => Effect.fail("no")
+      })
+      const services = yield* Layer.build(Layer.merge(handlers, Testing.layer()))
+      const executor = yield* Effect.provide(ToolExecutor.make(toolkit), services)
+      yield* Context.get(services, CallRecord.CallRecorder).add({
+        onEnd: ({ status }) => events.push(status)
+      })
+      const calls = ["effect", "promise", "effect", "promise", "fails"].map((tool) => ({ tool, params: {} }))
+      const batch = yield* Batch.parallel(executor, calls, { failFast: true, concurrency: 10 }).pipe(
+        Effect.provideService(
+          ErrorReporter.CurrentErrorReporters,
+          new Set([ErrorReporter.make(() => events.push("reported"))])
+        )
+      )
+      assert.deepStrictEqual(batch.counts, { cancelled: 4, failure: 1 })
+      const stopped = ["effect", "promise", "effect", "promise"]
+      assert.deepStrictEqual(events.slice(0, 5), ["failure", ...stopped])
+      assert.deepStrictEqual(events.slice(5).sort(), [
+        "cancelled",
+        "cancelled",
+        "cancelled",
+        "cancelled",
+        "reported",
+        "reported"
+      ])
+      for (const { reason } of signals) {
+        assert.instanceOf(reason, DOMException)
+        assert.strictEqual(reason.name, "AbortError")
+        assert.notMatch(String(reason.stack), /^\s+at /m)
+      }
+    })
   )
 
   it.effect("makes its errors without stacks, and leaves those of others alone", () =>

@@ -85,6 +85,9 @@ class Schedule implements Starter<number> {
   /** Calls that have waited for a human and want their place back, before any that has not begun. */
   readonly #returning: Array<() => void> = []
   #next = 0
+  /** Calls that have begun since it last rested. */
+  #starts = 0
+  #resting = false
   #running = 0
   #parked = 0
   #ended = 0
@@ -174,12 +177,12 @@ class Schedule implements Starter<number> {
     this.#pumping = true
     const { concurrency } = this.#options
     while (this.#returning.length > 0 && this.#running < concurrency) this.#returning.shift()?.()
-    let starts = 0
     while (!this.#interrupted && this.#next < this.#ready.length && this.#running < concurrency) {
-      if (++starts > startsPerTurn) {
-        this.#fork(Effect.map(Effect.yieldNow, () => this.#pump()))
+      if (this.#starts === startsPerTurn) {
+        this.#rest()
         break
       }
+      this.#starts++
       this.#begin(this.#ready[this.#next++] as number)
     }
     this.#pumping = false
@@ -188,6 +191,19 @@ class Schedule implements Starter<number> {
     else if (this.#ended === this.#nodes.length) {
       this.#onEnd?.({ results: this.#results as Array<ToolResult>, stoppedBy: this.#stoppedBy })
     }
+  }
+
+  /** Until the next turn; calls that end in this one begin no others. */
+  #rest(): void {
+    if (this.#resting) return
+    this.#resting = true
+    this.#fork(
+      Effect.map(Effect.yieldNow, () => {
+        this.#resting = false
+        this.#starts = 0
+        this.#pump()
+      })
+    )
   }
 
   #begin(index: number): void {
