@@ -14,7 +14,10 @@ import type { CurrentCall } from "./CurrentCall.ts"
 import { Attempt } from "./internal/attempt.ts"
 import { type Going, type PlainHandler, plainHandler, startPlain } from "./internal/handling.ts"
 
-/** What a handler is given beside its parameters; where it runs ungoverned, its call has no name and no deadline. */
+/**
+ * What a handler is given beside its parameters; where it runs ungoverned, its call has no name and no deadline. Its
+ * functions and its signal are made when they are taken, by name: a copy of it (`{ ...context }`) has none.
+ */
 export interface HandlerContext<T extends Tool.Any> extends Toolkit.HandlerContext<T>, CurrentCall {}
 
 /** A handler: decoded parameters in; a value, a promise of one, or an Effect out. */

@@ -29,7 +29,7 @@ import { isExit } from "./internal/exits.ts"
 import { Issues, kindOf, type Subject } from "./internal/issues.ts"
 import * as RawSchema from "./internal/jsonSchema/compile.ts"
 import { lazily } from "./internal/lazily.ts"
-import { beyondCodec, namesIn, onlyChecks, sharesInput } from "./internal/schemaFacts.ts"
+import { beyondCodec, decodesAsIs, namesIn, sharesInput } from "./internal/schemaFacts.ts"
 import { fromSchemaIssue, parseOptions } from "./internal/schemaIssues.ts"
 import { accelerate, parserOf, quickParser } from "./internal/schemaParser.ts"
 import * as ToolAnnotations from "./ToolAnnotations.ts"
@@ -170,7 +170,7 @@ const schemaDecoder = (schema: Schema.Constraint, dropUnknown: boolean): Decoder
   return {
     names,
     sharesInput: sharesInput(schema.ast),
-    decodesAsIs: !dropUnknown && AST.isObjects(schema.ast) && onlyChecks(schema.ast),
+    decodesAsIs: !dropUnknown && decodesAsIs(schema.ast),
     decode: (params) => outcome(run(params === undefined ? {} : prepare(params)), subject)
   }
 }

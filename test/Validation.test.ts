@@ -558,6 +558,8 @@ describe("whether decoding changes anything", () => {
     ["a transformation", false, toolOf(Schema.Struct({ x: Schema.optionalKey(Schema.Trim) }))],
     ["a class", false, toolOf(Schema.Struct({ x: Schema.Array(Point) }))],
     ["nothing", false, toolOf(Schema.Void)],
+    ["a field that takes anything for nothing", false, toolOf(Schema.Struct({ x: Schema.Void }))],
+    ["a record", true, toolOf(Schema.Struct({ x: Schema.Record(Schema.String, Schema.Finite) }))],
     ["what is dropped", false, dropping]
   ])("is known of %s: it does not, %s", (_, asIs, tool) => {
     assert.strictEqual(Validation.compile(tool).decodesAsIs, asIs)

@@ -5,6 +5,7 @@
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as ErrorReporter from "effect/ErrorReporter"
+import * as Exit from "effect/Exit"
 import * as Redaction from "../Redaction.ts"
 import type { Issue } from "../ToolError.ts"
 import type * as Verdict from "../Verdict.ts"
@@ -70,7 +71,9 @@ export const reportCause = (
   cause: Cause.Cause<unknown>,
   result?: unknown
 ): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  Effect.withFiber((fiber) => {
+    // In an outage every call has one, and what it may say is dear to find out.
+    if (fiber.getRef(ErrorReporter.CurrentErrorReporters).size === 0) return Exit.void
     const show = tool === undefined ? call.running.kernel.redaction.text : aboutCall(call, tool, result)
     return ErrorReporter.report(Redaction.cause(cause, show))
   })

@@ -35,6 +35,16 @@ export const onlyChecks = (root: AST.AST): boolean => {
   return only
 }
 
+/** Whether what is decoded says just what it said before: `Void` takes anything and says nothing. */
+export const decodesAsIs = (root: AST.AST): boolean => {
+  if (!AST.isObjects(root) || !onlyChecks(root)) return false
+  let asIs = true
+  walk(root, (ast) => {
+    asIs &&= !AST.isVoid(ast)
+  })
+  return asIs
+}
+
 /** Whether it is nobody's loss to decode a value twice: no transformation of a schema is an effect. */
 export const isReplayable = (root: AST.AST): boolean => {
   let replayable = true
@@ -94,7 +104,11 @@ const walk = (root: AST.AST, see: (ast: AST.AST) => void): void => {
     switch (ast._tag) {
       case "Objects":
         for (const { type } of ast.propertySignatures) visit(type)
-        for (const { type } of ast.indexSignatures) visit(type)
+        for (const { parameter, type } of ast.indexSignatures) {
+          // A key may be renamed as it is decoded.
+          visit(parameter)
+          visit(type)
+        }
         return
       case "Arrays":
         ast.elements.forEach(visit)
