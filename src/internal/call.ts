@@ -69,10 +69,18 @@ export interface Request {
   readonly replaces?: { readonly request: string; readonly editor: string } | undefined
   /** How a batch lets others run while this call waits for its human. */
   readonly park?: (<A, E>(wait: Effect.Effect<A, E>) => Effect.Effect<A, E>) | undefined
+  /** What a batch stops together with others, before it ends the first of their calls. */
+  readonly member?: Member | undefined
   /** Told of preliminary results as the handler gives them, encoded and as they are. */
   readonly onProgress?: ((encoded: unknown, value: unknown) => Effect.Effect<void>) | undefined
   /** The call this one stands in for, and every tool tried so far. */
   readonly parent?: { readonly callId: string; readonly tools: ReadonlySet<string> } | undefined
+}
+
+/** A call of a batch. */
+export interface Member {
+  /** The handler that the call waits for, or the last that it has waited for. */
+  handler: { readonly cancel: () => void } | undefined
 }
 
 /** How the stages of a call came out. */

@@ -17,7 +17,7 @@ import * as Tracer from "effect/Tracer"
 import { CurrentCall } from "../CurrentCall.ts"
 import type { Reason } from "../ToolError.ts"
 import { Attempt } from "./attempt.ts"
-import type { Call, Request, Stoppable } from "./call.ts"
+import type { Call, Stoppable } from "./call.ts"
 import { reportCause } from "./callText.ts"
 import type { DeadlineLine, Due } from "./deadlines.ts"
 import { isExit } from "./exits.ts"
@@ -32,16 +32,6 @@ export type HandlerEnd =
   | { readonly _tag: "Value"; readonly value: unknown }
   | { readonly _tag: "Cause"; readonly cause: Cause.Cause<unknown> }
   | { readonly _tag: "Stopped"; readonly reason: Reason; readonly cause: Cause.Cause<unknown> }
-
-/** The request of a call that may be ended together with others: then all their handlers are stopped first. */
-export interface Grouped extends Request {
-  readonly member?: Member
-}
-
-export interface Member {
-  /** The handler that the call waits for, or the last that it has waited for. */
-  handler: { readonly cancel: () => void } | undefined
-}
 
 /** Runs the handler once. */
 export const runHandler = (call: Call, tool: CompiledTool): Soon<HandlerEnd> => {
@@ -131,7 +121,7 @@ class HandlerWait extends Pending<HandlerEnd> implements Stoppable, Due, Observe
   begin(): this {
     const { running } = this.#call
     const { clock, fiber, kernel } = running
-    const { member }: Grouped = running.request
+    const { member } = running.request
     const now = this.#call.now()
     const allowed = this.at - now
     running.stoppable = this

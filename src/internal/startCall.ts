@@ -8,9 +8,8 @@ import type * as Fiber from "effect/Fiber"
 import type { Pipeline } from "../Pipeline.ts"
 import { type ToolError, table } from "../ToolError.ts"
 import type { ToolResult } from "../ToolResult.ts"
-import type { Request } from "./call.ts"
+import type { Member, Request } from "./call.ts"
 import { errorOf, toResult } from "./result.ts"
-import type { Grouped, Member } from "./runHandler.ts"
 
 // Handlers that never suspend must not keep everyone else from running.
 export const startsPerTurn = 256
@@ -40,7 +39,7 @@ export class Started<Of> implements Member {
   }
 
   /** Its request must name it as the member. */
-  start(pipeline: Pipeline, context: Context.Context<never>, request: Grouped): void {
+  start(pipeline: Pipeline, context: Context.Context<never>, request: Request): void {
     const fiber = Effect.runForkWith(context)(
       pipeline.run(request, (outcome, record) => {
         this.#tell(toResult(outcome, record, pipeline.defaults.resultBytes))
