@@ -10,9 +10,10 @@ import type { Key as CacheKey } from "../ResultCache.ts"
 import { classOf, type Reason } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Verdict from "../Verdict.ts"
-import { type Call, type Outcome, taking, waiting } from "./call.ts"
+import type { Call, Outcome } from "./call.ts"
 import type { CompiledTool } from "./kernel.ts"
 import { after, refuse, type Steps } from "./step.ts"
+import { taking, waiting } from "./waiting.ts"
 
 // --- Idempotency -----------------------------------------------------------
 

@@ -17,16 +17,7 @@ import * as Retry from "../Retry.ts"
 import { classOf, countsForBreaker, type Reason, retryAfterOf, table } from "../ToolError.ts"
 import * as Validation from "../Validation.ts"
 import * as Amounts from "./amounts.ts"
-import {
-  type Call,
-  closing,
-  type Failed,
-  limitedOf,
-  type Outcome,
-  type Refused,
-  taking,
-  waiting
-} from "./call.ts"
+import { type Call, type Failed, limitedOf, type Outcome, type Refused } from "./call.ts"
 import { reportCause, shownIssues } from "./callText.ts"
 import { isDone, isExit } from "./exits.ts"
 import type { CompiledTool, Kernel } from "./kernel.ts"
@@ -43,6 +34,7 @@ import {
   type Steps,
   toEffect
 } from "./step.ts"
+import { closing, taking, waiting } from "./waiting.ts"
 
 /** Runs the handler until it succeeds or trying again is of no use. */
 export const attempts = (call: Call, tool: CompiledTool): Soon<Outcome> =>

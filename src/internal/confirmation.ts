@@ -21,12 +21,13 @@ import * as Verdict from "../Verdict.ts"
 import { claimAfterAsking, releaseKey } from "./answers.ts"
 import { canonicalJson, keyedHash } from "./argumentsView.ts"
 import { lookAtAttempt } from "./attempts.ts"
-import { type Call, type Outcome, waiting, waitingUntil } from "./call.ts"
+import type { Call, Outcome } from "./call.ts"
 import { CurrentWaiting } from "./currentWaiting.ts"
 import { encodeParams } from "./encodeParams.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 import { after, onward, refuse, type Step, type Steps } from "./step.ts"
+import { waiting, waitingUntil } from "./waiting.ts"
 
 /** What Effect's own `needsApproval` says, if the tool has one. A question that can't be answered counts as yes. */
 export const toolsOwn = (

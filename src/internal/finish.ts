@@ -11,11 +11,12 @@ import { keep, keeps, settleKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { reportAttempt, settleAttempt } from "./attempts.ts"
-import { type Call, closing, type Outcome } from "./call.ts"
+import type { Call, Outcome } from "./call.ts"
 import { shownPlaces } from "./callText.ts"
 import { isDone } from "./exits.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
+import { closing } from "./waiting.ts"
 
 /** Gives back whatever the call holds, and records it: at once, where nothing must be waited for. */
 export const finish = (call: Call, outcome: Outcome): Effect.Effect<void> => {

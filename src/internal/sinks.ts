@@ -81,7 +81,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
 
   // Causes.
-  sink("internal/call.ts", ["report"], "cause", "errors of stores"),
+  sink("internal/waiting.ts", ["report"], "cause", "errors of stores"),
   sink("internal/finish.ts", ["report"], "cause", "defects of stores and of telemetry"),
   sink("internal/callText.ts", ["report"], "cause", "defects of handlers, of what tools say, of onlookers"),
   sink("internal/startCall.ts", ["report"], "cause", "defects of calls that nobody waits for"),

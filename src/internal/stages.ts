@@ -19,7 +19,7 @@ import { cached, claimKey, peekKey } from "./answers.ts"
 import * as ArgumentLimits from "./argumentLimits.ts"
 import { ArgumentsView } from "./argumentsView.ts"
 import { attempts, lookAtAttempt } from "./attempts.ts"
-import { type Call, limitedOf, waiting } from "./call.ts"
+import { type Call, limitedOf } from "./call.ts"
 import { shownIssues, shownPlaces, shownVerdict } from "./callText.ts"
 import { confirm, confirmed, lookAtConfirmation, toolsOwn } from "./confirmation.ts"
 import { encodeParams } from "./encodeParams.ts"
@@ -27,6 +27,7 @@ import { isExit } from "./exits.ts"
 import type { CompiledTool } from "./kernel.ts"
 import * as Raw from "./raw.ts"
 import { after, onToNext, onward, refuse, refuseIf, type Step, type Steps } from "./step.ts"
+import { waiting } from "./waiting.ts"
 
 export interface Stage {
   readonly name: StageName
