@@ -45,8 +45,7 @@ export const inOneFiber = <A, E, R>(
 }
 
 /**
- * The plain composition, which the tests keep as the executable specification. It copies the list of all its records for
- * each call, so that it is made anew after some, and `prepared` as it should be.
+ * The plain composition, which the tests keep as the executable specification, `prepared` as it should be.
  */
 export const inPlainEffect = <E>(
   options: Plain.Options,
@@ -56,15 +55,14 @@ export const inPlainEffect = <E>(
   checked?: Check<unknown>
 ): Subject => {
   const made = Effect.tap(Plain.make([{ tool: Convert, handler }], options), prepared)
-  let calls = 0
   let system: PlainSystem | undefined
-  const next = () => {
-    if (system !== undefined && ++calls % 100 !== 0) return call(system)
-    return Effect.flatMap(made, (another) => {
-      system = another
-      return call(another)
-    })
-  }
+  const next = () =>
+    system !== undefined
+      ? call(system)
+      : Effect.flatMap(made, (first) => {
+          system = first
+          return call(first)
+        })
   return inOneFiber(
     "Effect, plain composition",
     Context.make(Principal.CurrentPrincipal, caller),

@@ -7,13 +7,14 @@ import { EventEmitter } from "node:events"
 import * as Cockatiel from "cockatiel"
 import { RateLimiterMemory } from "rate-limiter-flexible"
 import { z } from "zod"
-import { answersAtOnce, check, invalid, type Params, params, type Success } from "../convert.ts"
-import { Crowd, type FailFast, type Refused, type Subject, verify } from "../support.ts"
+import type { Params, Success } from "../convert.ts"
+import { Crowd, type FailFast } from "../support.ts"
 import { Reader, refusedHost, screen } from "./arguments.ts"
-import { Budget, caller, globs, type Policy, type Principal, usual } from "./limits.ts"
+import { governed } from "./governed.ts"
+import { Budget, globs, type Policy, type Principal } from "./limits.ts"
 import type { Handler, Result, ToolOptions } from "./models.ts"
 import { type CallRecord, kept, none, Ring, ToolStats } from "./records.ts"
-import { awaited, refusing, versionOf } from "./subjects.ts"
+import { versionOf } from "./subjects.ts"
 
 export const version = versionOf("cockatiel")
 const name = "cockatiel + zod, same features"
@@ -233,41 +234,7 @@ const refusalOf = (error: unknown): Result => {
   return { status: "failure", message: "the tool failed" }
 }
 
-const make = (policy: Partial<Policy> = {}): Governor =>
-  new Governor({ ...usual, ...policy }, [
-    { name: "convert", handler: answersAtOnce },
-    { name: "delete_rates", handler: answersAtOnce },
-    { name: "broken", retries: 0, handler: () => Promise.reject(new Error("broken")) }
-  ])
-
-const checked = (result: Result): void => {
-  if (result.status === "success") check(result.value)
-  else verify(false, `${name}: ${result.status}`)
-}
-
-export const call = async (): Promise<Subject> => {
-  const governor = make()
-  return awaited(name, () => governor.call("convert", params, caller), checked)
-}
-
-export const refused = async (): Promise<ReadonlyArray<Refused>> => {
-  const usually = make()
-  const limited = make({ perHour: 1 })
-  checked(await limited.call("convert", params, caller))
-  const open = make()
-  for (let n = 0; n < 5; n++) await open.call("broken", params, caller)
-  return [
-    refusing(name, "invalid", "invalid_params", () => usually.call("convert", invalid, caller)),
-    refusing(name, "denied", "policy_denied", () => usually.call("delete_rates", params, caller)),
-    refusing(name, "limited", "rate_limited", () => limited.call("convert", params, caller)),
-    refusing(name, "open", "circuit_open", () => open.call("broken", params, caller))
-  ]
-}
-
-export const batch = async (): Promise<Subject> => {
-  const subject = await call()
-  return { name: `${name}, pool of 64`, times: (count) => subject.concurrently!(count, 64) }
-}
+export const { batch, call, refused } = governed(name, Governor)
 
 /** As it comes: a policy has a signal for its own timeout, and knows nothing of other calls. */
 export const failFast = async (size: number): Promise<FailFast> => {

@@ -45,7 +45,7 @@ export const taking = <A>(
   giveBack: GiveBack<A>
 ): Effect.Effect<A, Reason> => (isExit(take) ? take : takingLater(call, take, giveBack))
 
-export type GiveBack<A> = (taken: A, now: number, kernel: Kernel) => Effect.Effect<void, Reason>
+type GiveBack<A> = (taken: A, now: number, kernel: Kernel) => Effect.Effect<void, Reason>
 
 const takingLater = <A>(
   call: Call,
