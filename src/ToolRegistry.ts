@@ -22,6 +22,24 @@ import type { Health } from "./Health.ts"
 import * as ToolExecutor from "./ToolExecutor.ts"
 import * as Toolset from "./Toolset.ts"
 
+// --- Models ----------------------------------------------------------------
+
+/** Tools of which nothing is known but that all they need has been given to them. */
+export type Registered = Readonly<
+  Record<
+    string,
+    Tool.Tool<
+      string,
+      {
+        readonly parameters: typeof Schema.Unknown
+        readonly success: typeof Schema.Unknown
+        readonly failure: typeof Schema.Unknown
+        readonly failureMode: "error"
+      }
+    >
+  >
+>
+
 // --- Errors ----------------------------------------------------------------
 
 /** Two sources offer a tool of the same name: names are what everything is decided by. */
@@ -40,7 +58,7 @@ export class ToolRegistry extends Context.Service<
   ToolRegistry,
   {
     /** The executor of all that is registered now. */
-    readonly executor: Effect.Effect<ToolExecutor.ToolExecutor<ToolExecutor.Tools>>
+    readonly executor: Effect.Effect<ToolExecutor.ToolExecutor<Registered>>
     /**
      * Puts a source's toolset in the place of the one it had. Whatever its handlers need, when they are built and per
      * call, is taken from here. When it fails everything stays as it was.
@@ -60,7 +78,7 @@ export class ToolRegistry extends Context.Service<
 
 // --- make ------------------------------------------------------------------
 
-interface Registered {
+interface Source {
   readonly names: ReadonlyArray<string>
   readonly toolset: Toolset.Toolset<ToolExecutor.Tools>
   readonly scope: Scope.Closeable
@@ -76,18 +94,18 @@ export const make: Effect.Effect<
   const scope = yield* Effect.scope
   const oneAtATime = yield* Semaphore.make(1)
   const changed = yield* PubSub.sliding<void>(1)
-  let registered: ReadonlyMap<string, Registered> = new Map()
+  let registered: ReadonlyMap<string, Source> = new Map()
 
-  const executorOf = (sources: ReadonlyMap<string, Registered>) => {
+  const executorOf = (sources: ReadonlyMap<string, Source>) => {
     const all = Toolset.merge(...Array.from(sources.values(), ({ toolset }) => toolset))
     return ToolExecutor.make(all.toolkit).pipe(
       Effect.provide(all.layer),
       Effect.provideContext(governance)
-    ) as Effect.Effect<ToolExecutor.ToolExecutor<ToolExecutor.Tools>>
+    ) as unknown as Effect.Effect<ToolExecutor.ToolExecutor<Registered>>
   }
   let executor = yield* executorOf(registered)
 
-  const change = Effect.fnUntraced(function* (next: ReadonlyMap<string, Registered>, source: string) {
+  const change = Effect.fnUntraced(function* (next: ReadonlyMap<string, Source>, source: string) {
     executor = yield* executorOf(next)
     const before = registered.get(source)
     registered = next
@@ -117,7 +135,7 @@ export const make: Effect.Effect<
             const built = Layer.succeedContext(yield* restore(Layer.buildWithScope(toolset.layer, own)))
             const entry = { names, scope: own, toolset: { toolkit: toolset.toolkit, layer: built } }
             // A replaced toolset keeps its place.
-            yield* change(new Map(registered).set(source, entry as unknown as Registered), source)
+            yield* change(new Map(registered).set(source, entry as unknown as Source), source)
           }).pipe(Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))))
         })
       ).pipe(oneAtATime.withPermits(1)),

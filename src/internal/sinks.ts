@@ -67,6 +67,15 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
+  sink("ToolRegistry.ts", ["publish"], "names", "that its tools have changed"),
+
+  // The command line: to the person or program that runs it.
+  sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
+  sink("cli/main.ts", ["console"], "names", "what was wrong with the command line"),
+  sink("cli/tools.ts", ["console"], "cause", "which source of tools failed, and why"),
+  sink("cli/Project.ts", ["file"], "sealed", "the key that it made, to a file of its owner's"),
+  sink("cli/commands/call.ts", ["console"], "redacted", "the request to whoever is to confirm it"),
+
   // Records, and what is folded from them.
   sink("CallRecord.ts", ["publish", "report"], ["record", "cause"], "records, and defects of sinks"),
   sink("Health.ts", ["record", "publish"], "names", "counts and latencies by tool"),

@@ -7,6 +7,7 @@ import type { Approvals, Asked, Request } from "../../Approvals.ts"
 import * as Principal from "../../Principal.ts"
 import { CurrentRun } from "../../Run.ts"
 import { after } from "../exits.ts"
+import { plain } from "../plainText.ts"
 
 type Service = Approvals["Service"]
 
@@ -92,7 +93,3 @@ export const describe = (request: Request): string => {
   ]
   return lines.join("\n")
 }
-
-// Control, formatting and unassigned characters, and separators of lines: shown as what they are.
-const plain = (text: string): string =>
-  text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)

@@ -1,0 +1,47 @@
+/** The command line: `interlock`, with everything that it can do. */
+
+import * as Console from "effect/Console"
+import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { call } from "./commands/call.ts"
+import { tools } from "./commands/tools.ts"
+import { end } from "./ExitCode.ts"
+import * as Output from "./Output.ts"
+import * as Project from "./Project.ts"
+import { registry } from "./tools.ts"
+
+/** Governance alone: for commands that look and act, and call no tool. */
+const governed = Project.governance.pipe(Layer.provideMerge(Project.layer))
+const withTools = registry.pipe(Layer.provideMerge(governed))
+
+const root = Command.make("interlock").pipe(
+  Command.withDescription(
+    "Governed tool execution: decides whether a call may run, runs it, and leaves a record"
+  ),
+  Command.withSubcommands([tools.pipe(Command.provide(withTools)), call.pipe(Command.provide(withTools))]),
+  Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
+)
+
+/** What is wrong is said on stderr, where help would hide it and break pipes; help that is asked for is on stdout. */
+const presenter: CliOutput.Presenter = {
+  present: (event) => {
+    if (event._tag !== "InvalidInvocation") return CliOutput.defaultPresenter.present(event)
+    const lines = event.errors.map((error) => error.message)
+    return Console.error([...lines, `See: ${event.commandPath.join(" ")} --help`].join("\n"))
+  }
+}
+
+/** Runs the command line with these arguments. */
+export const run = (args: ReadonlyArray<string>) =>
+  Command.runWith(root, { version: "0.1.0" })(args).pipe(
+    // What cannot be parsed is a usage error; help that was asked for is none.
+    Effect.catchIf(
+      (error): error is CliError.ShowHelp => CliError.isCliError(error) && error._tag === "ShowHelp",
+      ({ errors }) => end(errors.length > 0 ? "usage" : "ok")
+    ),
+    Effect.provide([TerminalCapabilities.layer, CliOutput.layerPresenter(presenter)])
+  )
