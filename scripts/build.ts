@@ -31,9 +31,13 @@ const compiled = (target: string | null) => {
 /** What a published manifest has no use for. */
 const forDevelopment = new Set(["scripts", "allowScripts", "devDependencies"])
 
-const publishedManifest = (manifest: { readonly exports: Exports }) => ({
+const publishedManifest = (manifest: {
+  readonly exports: Exports
+  readonly bin: Readonly<Record<string, string>>
+}) => ({
   ...Object.fromEntries(Object.entries(manifest).filter(([field]) => !forDevelopment.has(field))),
-  exports: Object.fromEntries(Object.entries(manifest.exports).map(([key, to]) => [key, compiled(to)]))
+  exports: Object.fromEntries(Object.entries(manifest.exports).map(([key, to]) => [key, compiled(to)])),
+  bin: Object.fromEntries(Object.entries(manifest.bin).map(([name, to]) => [name, compiled(to)?.default]))
 })
 
 /** What tools, calls and outcomes are described with, which a program may share with one that runs none: a browser's. */
@@ -104,11 +108,13 @@ export const bundle = async (sources: string, to: string): Promise<void> => {
 const ascii = (code: string): string =>
   code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
-/** The modules that are public: those at the top, and the index of each folder but `internal`. */
-const entries = (sources: string): ReadonlyArray<string> =>
-  readdirSync(sources, { withFileTypes: true })
+/** The modules that are public: those at the top, the index of each folder but `internal`, and the program. */
+const entries = (sources: string): ReadonlyArray<string> => [
+  ...readdirSync(sources, { withFileTypes: true })
     .filter(({ name }) => name !== "internal")
-    .map((entry) => (entry.isFile() ? entry.name.replace(/\.ts$/, "") : `${entry.name}/index`))
+    .map((entry) => (entry.isFile() ? entry.name.replace(/\.ts$/, "") : `${entry.name}/index`)),
+  "cli/bin"
+]
 
 /** Compiles from the copy of the sources that is published, so that the source maps point at files a user has. */
 export const build = async (): Promise<void> => {

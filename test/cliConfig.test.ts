@@ -1,5 +1,5 @@
 /** The configuration file: what is wrong with it, and where. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -7,7 +7,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
 import * as fc from "fast-check"
 import { Config } from "../src/cli/Config.ts"
+import { templates } from "../src/cli/commands/init.ts"
 import { type ConfigError, load, parseJson } from "../src/cli/load.ts"
+import { version } from "../src/internal/version.ts"
 
 const problems = (text: string): ReadonlyArray<string> => {
   const parsed = parseJson(text, "f.json")
@@ -136,4 +138,24 @@ describe("a configuration that is a module", () => {
 it("an empty configuration is one", () => {
   assert.deepStrictEqual(problems("{}"), [])
   assert.isDefined(Config.fields.policy)
+})
+
+it("a new configuration can be used as it is, in both kinds", () => {
+  assert.deepStrictEqual(problems(templates.json.text), [])
+  const module = templates.ts.text.replace(/^import .*$/m, "const defineConfig = (config) => config")
+  return Effect.runPromise(
+    folder({ "interlock.config.mts": module }, (at) =>
+      Effect.gen(function* () {
+        const { config } = yield* loaded(join(at, "interlock.config.mts"))
+        assert.deepStrictEqual(config, Result.getOrThrow(parseJson(templates.json.text, "f.json")))
+      })
+    )
+  )
+})
+
+it("the version is the package's", () => {
+  assert.strictEqual(
+    version,
+    JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")).version
+  )
 })

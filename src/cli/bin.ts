@@ -1,8 +1,29 @@
 #!/usr/bin/env node
-/** The program `interlock`. */
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import * as Effect from "effect/Effect"
-import { run } from "./main.ts"
+/** The program `interlock`: checks that it can run here, and runs. */
+import * as Module from "node:module"
 
-NodeRuntime.runMain(Effect.provide(run(process.argv.slice(2)), NodeServices.layer))
+const refuse = (message: string): never => {
+  console.error(`interlock: ${message}`)
+  return process.exit(2)
+}
+
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+if (major < 22 || (major === 22 && minor < 19)) {
+  refuse(`Node ${process.versions.node} is too old: it needs 22.19 or later.`)
+}
+
+// A third of the time until a command begins is compiling: Node keeps what it has compiled, where it may.
+Module.enableCompileCache()
+
+// Whoever reads the output may stop, as `head` does: then there is nobody to tell.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0)
+  throw error
+})
+
+const platform = await import("./platform.ts").catch((error: NodeJS.ErrnoException) => {
+  const [, missing] = /Cannot find package '([^']+)'/.exec(error.message) ?? []
+  if (error.code !== "ERR_MODULE_NOT_FOUND" || missing === undefined) throw error
+  return refuse(`a package is missing: npm install ${missing}`)
+})
+platform.main()

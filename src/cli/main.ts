@@ -7,7 +7,10 @@ import * as Command from "effect/cli/Command"
 import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import { version } from "../internal/version.ts"
 import { call } from "./commands/call.ts"
+import { init } from "./commands/init.ts"
 import { tools } from "./commands/tools.ts"
 import { end } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
@@ -22,7 +25,11 @@ const root = Command.make("interlock").pipe(
   Command.withDescription(
     "Governed tool execution: decides whether a call may run, runs it, and leaves a record"
   ),
-  Command.withSubcommands([tools.pipe(Command.provide(withTools)), call.pipe(Command.provide(withTools))]),
+  Command.withSubcommands([
+    init,
+    tools.pipe(Command.provide(withTools)),
+    call.pipe(Command.provide(withTools))
+  ]),
   Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
 )
 
@@ -37,11 +44,13 @@ const presenter: CliOutput.Presenter = {
 
 /** Runs the command line with these arguments. */
 export const run = (args: ReadonlyArray<string>) =>
-  Command.runWith(root, { version: "0.1.0" })(args).pipe(
+  Command.runWith(root, { version })(args).pipe(
     // What cannot be parsed is a usage error; help that was asked for is none.
     Effect.catchIf(
       (error): error is CliError.ShowHelp => CliError.isCliError(error) && error._tag === "ShowHelp",
       ({ errors }) => end(errors.length > 0 ? "usage" : "ok")
     ),
-    Effect.provide([TerminalCapabilities.layer, CliOutput.layerPresenter(presenter)])
+    Effect.provide([TerminalCapabilities.layer, CliOutput.layerPresenter(presenter)]),
+    // What commands print is on stdout, and an MCP client reads nothing else there.
+    Effect.provideService(Logger.LogToStderr, true)
   )

@@ -71,6 +71,13 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
+  sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
+  sink(
+    "cli/commands/init.ts",
+    ["console", "file"],
+    "names",
+    "a configuration to begin with, and what to do next"
+  ),
   sink("cli/main.ts", ["console"], "names", "what was wrong with the command line"),
   sink("cli/tools.ts", ["console"], "cause", "which source of tools failed, and why"),
   sink("cli/Project.ts", ["file"], "sealed", "the key that it made, to a file of its owner's"),

@@ -1,0 +1,96 @@
+/** `interlock init`: a commented configuration to begin with. */
+
+import * as Console from "effect/Console"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import { FileSystem } from "effect/FileSystem"
+import { Path } from "effect/Path"
+import { complain } from "../ExitCode.ts"
+import * as load from "../load.ts"
+
+/** The data of a new configuration, as both kinds of file are written with it. */
+const body = `// Whom calls are made for. Roles: read, write (and send), admin (everything); or "capabilities".
+  "principals": {
+    "me": { "roles": ["write"] },
+    "boss": { "roles": ["admin"] }
+  },
+  "principal": "me",
+
+  // What may run. Globs match a tool's name, also without the prefix of its server.
+  "policy": {
+    // "deny": ["*drop*"],
+    "requireConfirmation": ["*delete*", "*send*"]
+    // "allowedDomains": ["*.example.com"]
+  },
+
+  // How often, and for how much (usd, in dollars).
+  "rateLimits": [{ "limit": 60, "window": "1 minute", "by": "principal" }],
+  "budgets": [{ "max": 5, "per": "principal", "window": "day" }],
+
+  // Tools in the box. A folder is all that files and notes can reach.
+  "toolbox": {
+    "calculator": {},
+    "notes": { "root": "notes" }
+    // "http_request": {}, with "network": { "allowedDomains": ["api.example.com"] }
+  },
+
+  // Secrets are named here and kept elsewhere; a model never sees them.
+  // "credentials": { "api": { "type": "bearer", "hosts": ["api.example.com"], "token": { "env": "API_TOKEN" } } },
+
+  // Other people's servers, behind the same policy: interlock gateway
+  "mcpServers": {
+    // "files": { "command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "."] }
+  }`
+
+/** The file of each kind. */
+export const templates: Readonly<Record<"json" | "ts", { readonly name: string; readonly text: string }>> = {
+  json: { name: "interlock.config.json", text: `{\n  ${body}\n}\n` },
+  ts: {
+    name: "interlock.config.ts",
+    text: `import { defineConfig } from "effect-interlock/cli"\n\nexport default defineConfig({\n  ${body.replace(/^(\s*(?:\/\/ )?(?:[{[] )?)"(\w+)":/gm, "$1$2:")}\n})\n`
+  }
+}
+
+/** What is the folder's owner's alone does not belong into a repository. */
+const ignored = ".interlock/\n"
+
+export const init = Command.make(
+  "init",
+  {
+    ts: Flag.Boolean("ts").pipe(
+      Flag.withDescription("A TypeScript module, which can also give tools and rules of your own"),
+      Flag.withDefault(false)
+    ),
+    force: Flag.Boolean("force").pipe(
+      Flag.withDescription("Write it although there is one already"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function* ({ force, ts }) {
+    const fs = yield* FileSystem
+    const path = yield* Path
+    const { name, text } = templates[ts ? "ts" : "json"]
+    if (!force) {
+      for (const known of load.names) {
+        if (yield* fs.exists(known))
+          return yield* complain("usage", `There is ${known} already: --force writes another.`)
+      }
+    }
+    yield* fs.writeFileString(name, text)
+    yield* fs.makeDirectory("notes", { recursive: true })
+    if (yield* fs.exists(".git")) {
+      const before = yield* Effect.orElseSucceed(fs.readFileString(".gitignore"), () => "")
+      if (!before.includes(ignored)) yield* fs.writeFileString(".gitignore", `${before}${ignored}`)
+    }
+    yield* Console.log(
+      [
+        `Wrote ${path.resolve(name)}.`,
+        "Next:",
+        "  interlock tools                              what you may use",
+        `  interlock call calculate '{"expression":"2*21"}'   one call`,
+        "  interlock doctor                             what is unsafe or missing"
+      ].join("\n")
+    )
+  })
+).pipe(Command.withDescription("Write a commented configuration"))
