@@ -1,2 +1,3 @@
 /** Tools worth having: each one an `effect/ai` tool with its annotations, and its handler as a layer. */
-export {}
+export * as Credentials from "./Credentials.ts"
+export * as OutboundHttp from "./OutboundHttp.ts"

@@ -1,0 +1,163 @@
+/**
+ * From a host to a connection. Names are resolved here and nowhere else, and
+ * what is dialled is an address that was looked at: nothing resolves it again.
+ * A connection serves one request and is closed with its scope, so that none is
+ * ever shared by two calls, policies or credentials.
+ */
+import * as Net from "node:net"
+import * as Tls from "node:tls"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Dns from "effect/net/Dns"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Addresses from "./addresses.ts"
+import { codeOf, type OutboundError, problem } from "./error.ts"
+import type { Target } from "./url.ts"
+
+/** Opens a connection to an address: the one place from which this package dials. */
+export const CurrentDialer: Context.Reference<(address: string, port: number) => Net.Socket> =
+  Context.Reference("interlock/toolbox/outbound/CurrentDialer", {
+    defaultValue: () => (address: string, port: number) =>
+      Net.connect({ host: address, port, autoSelectFamily: false })
+  })
+
+/** A connection, and where it leads. */
+export interface Connection {
+  readonly socket: Net.Socket
+  readonly address: NetAddress.IpAddress
+}
+
+export interface Options {
+  readonly dns: Dns.Dns["Service"]
+  readonly dialer: (address: string, port: number) => Net.Socket
+  readonly rules: Addresses.Rules
+  readonly secureContext: Tls.SecureContext | undefined
+}
+
+/** Of more addresses than these a name's owner needs none. */
+const maxAddresses = 8
+
+/** How long an address is waited for before the next one is tried beside it (RFC 8305). */
+const patience = "250 millis"
+
+/** Connects to the target, with TLS where its scheme says so. */
+export const connect = Effect.fnUntraced(function* (
+  options: Options,
+  target: Target
+): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
+  const found = target.address === undefined ? yield* resolve(options.dns, target.host) : [target.address]
+  const permitted = found.filter((address) => Addresses.isPermitted(options.rules, address))
+  if (permitted.length === 0) {
+    return yield* problem("blocked", "The host's address is none that may be dialled.", target.host)
+  }
+  const connection = yield* firstOf(options, target, permitted.slice(0, maxAddresses))
+  return target.secure
+    ? { ...connection, socket: yield* secure(options, target, connection.socket) }
+    : connection
+})
+
+const resolve = (
+  dns: Dns.Dns["Service"],
+  host: string
+): Effect.Effect<ReadonlyArray<NetAddress.IpAddress>, OutboundError> =>
+  Effect.mapError(dns.lookup(host), ({ reason }) =>
+    reason === "NotFound"
+      ? problem("dns", "There is no such host.", host, "ENOTFOUND")
+      : problem("dns", "The host's address could not be looked up.", host, "EAI_AGAIN")
+  )
+
+/** The first of the addresses that answers; the others are given up. */
+const firstOf = (
+  options: Options,
+  target: Target,
+  [address, ...rest]: ReadonlyArray<NetAddress.IpAddress>
+): Effect.Effect<Connection, OutboundError, Scope.Scope> => {
+  const first = dial(options, target, address!)
+  if (rest.length === 0) return first
+  return Effect.gen(function* () {
+    const failed = yield* Deferred.make<void>()
+    return yield* Effect.raceAll([
+      Effect.onError(first, () => Deferred.succeed(failed, undefined)),
+      Effect.andThen(Effect.timeoutOption(Deferred.await(failed), patience), firstOf(options, target, rest))
+    ])
+  })
+}
+
+const dial = Effect.fnUntraced(function* (
+  { dialer, rules }: Options,
+  { host, port }: Target,
+  address: NetAddress.IpAddress
+): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
+  const socket = yield* opened(() => dialer(NetAddress.formatIp(address), port))
+  yield* Effect.mapError(awaitEvent(socket, "connect"), (error) =>
+    problem("connect", "No connection could be made.", host, codeOf(error) ?? "ECONNREFUSED")
+  )
+  const peer = Result.getOrUndefined(NetAddress.ipFromString(socket.remoteAddress ?? ""))
+  // Whatever has happened on the way: what answers must be what was permitted.
+  if (
+    peer === undefined ||
+    NetAddress.formatIp(peer) !== NetAddress.formatIp(address) ||
+    !Addresses.isPermitted(rules, peer)
+  ) {
+    return yield* problem("blocked", "The connection led to an address that may not be dialled.", host)
+  }
+  return { socket, address }
+})
+
+const secure = Effect.fnUntraced(function* (
+  { secureContext }: Options,
+  { address, host }: Target,
+  socket: Net.Socket
+): Effect.fn.Return<Tls.TLSSocket, OutboundError, Scope.Scope> {
+  const secured = yield* opened(() =>
+    Tls.connect({
+      socket,
+      host,
+      ...(address === undefined ? { servername: host } : {}),
+      ...(secureContext === undefined ? {} : { secureContext }),
+      ALPNProtocols: ["http/1.1"],
+      minVersion: "TLSv1.2",
+      // The environment can change the default.
+      rejectUnauthorized: true
+    })
+  )
+  yield* Effect.mapError(awaitEvent(secured, "secureConnect"), (error) => {
+    const code = codeOf(error)
+    return code === "ECONNRESET" || code === "EPIPE"
+      ? problem("connect", "The connection was lost before it was secure.", host, "ECONNREFUSED")
+      : problem("tls", `No secure connection could be made${code === undefined ? "" : ` (${code})`}.`, host)
+  })
+  if (!secured.authorized) return yield* problem("tls", "The host's certificate is not valid.", host)
+  return secured
+})
+
+/** A socket that is destroyed with the scope, whatever has become of it. */
+const opened = <S extends Net.Socket>(open: () => S): Effect.Effect<S, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const socket = open()
+      // An error that nobody listens for would end the process.
+      socket.on("error", () => {})
+      return socket
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
+const awaitEvent = (socket: Net.Socket, event: "connect" | "secureConnect"): Effect.Effect<void, unknown> =>
+  Effect.callback((resume) => {
+    const settle = (effect: Effect.Effect<void, unknown>) => {
+      socket.off(event, ready)
+      socket.off("error", broken)
+      socket.off("close", closed)
+      resume(effect)
+    }
+    const ready = () => settle(Effect.void)
+    const broken = (error: Error) => settle(Effect.fail(error))
+    const closed = () => settle(Effect.fail({ code: "ECONNRESET" }))
+    socket.once(event, ready)
+    socket.once("error", broken)
+    socket.once("close", closed)
+  })
