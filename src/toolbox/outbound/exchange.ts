@@ -51,7 +51,7 @@ export const exchange = (
       const headers = headersOf(response)
       if (!wantsBody(status, headers))
         return resume(Effect.succeed({ status, headers, body: new Uint8Array() }))
-      read(response, method, maxBytes, host).then(
+      read(response, maxBytes, host).then(
         (body) => resume(Effect.succeed({ status, headers, body })),
         fail
       )
@@ -97,7 +97,6 @@ const decoders = new Map<string, () => Duplex>([
 
 const read = async (
   response: Http.IncomingMessage,
-  method: string,
   maxBytes: number,
   host: string
 ): Promise<Uint8Array> => {
