@@ -1,3 +1,4 @@
 /** Tools worth having: each one an `effect/ai` tool with its annotations, and its handler as a layer. */
+export * as Calculator from "./Calculator.ts"
 export * as Credentials from "./Credentials.ts"
 export * as OutboundHttp from "./OutboundHttp.ts"
