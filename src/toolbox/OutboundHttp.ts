@@ -29,6 +29,7 @@ import type { Classification } from "../ToolAnnotations.ts"
 import { Credentials } from "./Credentials.ts"
 import * as Addresses from "./outbound/addresses.ts"
 import * as Dial from "./outbound/dial.ts"
+import { DurationInput } from "./outbound/durationInput.ts"
 import { OutboundError, problem } from "./outbound/error.ts"
 import * as Exchange from "./outbound/exchange.ts"
 import * as Headers from "./outbound/headers.ts"
@@ -86,10 +87,6 @@ const Ranges = Schema.Array(
       })
     )
   )
-)
-
-const DurationInput = Schema.declare((input): input is Duration.Input =>
-  Option.isSome(Duration.fromInput(input as Duration.Input))
 )
 
 export const Options = Schema.Struct({

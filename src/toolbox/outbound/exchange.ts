@@ -51,10 +51,7 @@ export const exchange = (
       const headers = headersOf(response)
       if (!wantsBody(status, headers))
         return resume(Effect.succeed({ status, headers, body: new Uint8Array() }))
-      read(response, maxBytes, host).then(
-        (body) => resume(Effect.succeed({ status, headers, body })),
-        fail
-      )
+      read(response, maxBytes, host).then((body) => resume(Effect.succeed({ status, headers, body })), fail)
     })
     request.on("upgrade", (_, upgraded) => {
       upgraded.destroy()
@@ -95,11 +92,7 @@ const decoders = new Map<string, () => Duplex>([
   ["br", () => Zlib.createBrotliDecompress()]
 ])
 
-const read = async (
-  response: Http.IncomingMessage,
-  maxBytes: number,
-  host: string
-): Promise<Uint8Array> => {
+const read = async (response: Http.IncomingMessage, maxBytes: number, host: string): Promise<Uint8Array> => {
   // Counted as they come and again decompressed: a few bytes may become many, and many may become none.
   const chunks = limit(response, maxBytes, host)
   const encoding = (response.headers["content-encoding"] ?? "identity").trim().toLowerCase()
