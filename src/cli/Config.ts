@@ -19,13 +19,15 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Schema from "effect/Schema"
 import { Capability } from "../Capability.ts"
 import type * as Interlock from "../Interlock.ts"
+import { Period } from "../internal/period.ts"
 import { Policy } from "../SecurityPolicy.ts"
 import type * as Toolset from "../Toolset.ts"
+import * as Calculator from "../toolbox/Calculator.ts"
+import * as HttpRequest from "../toolbox/HttpRequest.ts"
+import * as Lambda from "../toolbox/Lambda.ts"
+import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
 
 // --- Parts -----------------------------------------------------------------
-
-/** A time as people write it, such as `"15 minutes"`, or milliseconds. */
-const Period = Schema.Union([Schema.DurationFromString, Schema.DurationFromMillis])
 
 const Positive = Schema.Int.check(Schema.isGreaterThan(0))
 const Texts = Schema.Array(Schema.NonEmptyString)
@@ -72,18 +74,19 @@ const BudgetLimit = Schema.Struct({
   mode: optional(Schema.Literals(["hard", "soft"]))
 })
 
+const hosts = { hosts: Texts, overHttp: optional(Schema.Boolean) }
+
 const CredentialEntry = Schema.Union([
-  Schema.Struct({ type: Schema.Literal("bearer"), hosts: Texts, token: Secret }),
-  Schema.Struct({ type: Schema.Literal("basic"), hosts: Texts, username: Schema.String, password: Secret }),
-  Schema.Struct({
-    type: Schema.Literals(["header", "query"]),
-    hosts: Texts,
-    name: Schema.NonEmptyString,
-    value: Secret
-  })
+  Schema.Struct({ ...hosts, type: Schema.Literal("bearer"), token: Secret }),
+  Schema.Struct({ ...hosts, type: Schema.Literal("basic"), username: Schema.String, password: Secret }),
+  Schema.Struct({ ...hosts, type: Schema.Literal("header"), name: Schema.NonEmptyString, value: Secret }),
+  Schema.Struct({ ...hosts, type: Schema.Literal("query"), name: Schema.NonEmptyString, value: Secret })
 ])
 
-const Toolbox = Schema.Struct({})
+const Toolbox = Schema.Struct({
+  calculator: optional(Calculator.Options),
+  http_request: optional(HttpRequest.Options)
+})
 
 // --- The file --------------------------------------------------------------
 
@@ -122,8 +125,10 @@ export const Config = Schema.Struct({
   ),
   /** Named secrets that tools may use, and no model sees. */
   credentials: optional(Schema.Record(Schema.NonEmptyString, CredentialEntry)),
-  /** How tools that a model may give an address reach the network. */
-  toolbox: optional(Toolbox)
+  /** Which addresses tools may reach that a model gives one; none without it. */
+  network: optional(OutboundHttp.Options),
+  toolbox: optional(Toolbox),
+  lambda: optional(Lambda.Options)
 })
 export type Config = typeof Config.Type
 

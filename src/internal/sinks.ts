@@ -71,6 +71,7 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
+  sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
   sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
   sink(
     "cli/commands/init.ts",
@@ -95,6 +96,13 @@ export const sinks: ReadonlyArray<Sink> = [
   ),
   sink("ToolExecutor.ts", ["span"], "names", "how many tools a search found, never what was asked"),
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
+
+  sink(
+    "internal/circuits/shared.ts",
+    ["publish", "report"],
+    ["names", "cause"],
+    "transitions, and errors of the store of circuits"
+  ),
 
   // Causes.
   sink("internal/waiting.ts", ["report"], "cause", "errors of stores"),
@@ -137,6 +145,7 @@ export const sinks: ReadonlyArray<Sink> = [
   // State that survives.
   sink("sql/SqlIdempotency.ts", ["sql"], "sealed", "hashed keys and sealed outcomes"),
   sink("sql/SqlResultCache.ts", ["sql"], "sealed", "hashed keys and sealed results"),
+  sink("sql/SqlCircuitBreaker.ts", ["sql"], "names", "circuits: their states, counts and why"),
   sink("Budget.ts", ["publish"], "names", "alerts"),
   sink("sql/SqlBudget.ts", ["publish"], "names", "alerts"),
   sink("internal/budget/sqlBooks.ts", ["sql"], "names", "limits, reservations and what was used"),

@@ -73,15 +73,31 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
     return result
   })
 
-const show = (result: ToolResult) =>
-  Effect.gen(function* () {
-    yield* Output.print(result, ({ error, status, value }, paint) =>
-      isUsable(result)
-        ? text(value ?? null)
-        : `${paint.red(status)}  ${Output.cell(error?.message ?? "", 2_000)}`
-    )
-    yield* end(ofStatus[result.status])
-  })
+/** What a tool says of its own failure, beside what governance says of the call. */
+const failureOf = ({ error }: ToolResult): string => {
+  if (error === undefined) return ""
+  const failure = error.reason._tag === "ToolFailed" ? error.reason.failure : undefined
+  const message = (failure as { readonly message?: unknown } | undefined)?.message
+  const said = typeof message === "string" ? message : failure === undefined ? "" : text(failure)
+  return [error.message, ...(said === "" ? [] : said.split("\n"))]
+    .map((line) => Output.cell(line, 2_000))
+    .join("\n  ")
+}
+
+const show = Effect.fnUntraced(function* (
+  result: ToolResult,
+  executor: ToolExecutor<Registered>,
+  asked: string
+) {
+  yield* Output.print(result, ({ status, value }, paint) =>
+    isUsable(result) ? text(value ?? null) : `${paint.red(status)}  ${failureOf(result)}`
+  )
+  if (result.status === "not_found") {
+    const near = yield* executor.search(asked.replaceAll("_", " "), { limit: 3 })
+    if (near.length > 0) yield* Console.error(`Did you mean ${near.map(({ tool }) => tool.name).join(", ")}?`)
+  }
+  yield* end(ofStatus[result.status])
+})
 
 // --- Commands --------------------------------------------------------------
 
@@ -115,7 +131,7 @@ export const call = Command.make(
     asPrincipal(
       Effect.gen(function* () {
         const executor = yield* (yield* ToolRegistry).executor
-        if (Option.isSome(resume)) return yield* show(yield* executor.resume(resume.value))
+        if (Option.isSome(resume)) return yield* show(yield* executor.resume(resume.value), executor, "")
         if (Option.isNone(tool))
           return yield* complain("usage", "Say which tool: interlock call <tool> '<json>'")
         const request: ToolCall = {
@@ -127,11 +143,13 @@ export const call = Command.make(
         if (explain) return yield* Output.print(yield* executor.evaluate(request), Evaluation.format)
         if (wait) {
           const result = executor.execute(request)
-          return yield* show(yield* Approvals.wait(result))
+          return yield* show(yield* Approvals.wait(result), executor, tool.value)
         }
         const result = yield* executor.execute(request)
         return yield* show(
-          result.status === "pending_confirmation" ? yield* howToGoOn(result, executor) : result
+          result.status === "pending_confirmation" ? yield* howToGoOn(result, executor) : result,
+          executor,
+          tool.value
         )
       })
     )

@@ -87,9 +87,9 @@ export const init = Command.make(
       [
         `Wrote ${path.resolve(name)}.`,
         "Next:",
-        "  interlock tools                              what you may use",
-        `  interlock call calculate '{"expression":"2*21"}'   one call`,
-        "  interlock doctor                             what is unsafe or missing"
+        "  interlock tools                 what you may use",
+        `  interlock call calculator_evaluate '{"expression":"2*21"}'`,
+        "  interlock doctor                what is unsafe or missing"
       ].join("\n")
     )
   })
