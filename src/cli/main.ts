@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { version } from "../internal/version.ts"
+import { approvals } from "./commands/approvals.ts"
 import { call } from "./commands/call.ts"
 import { init } from "./commands/init.ts"
 import { tools } from "./commands/tools.ts"
@@ -28,7 +29,8 @@ const root = Command.make("interlock").pipe(
   Command.withSubcommands([
     init,
     tools.pipe(Command.provide(withTools)),
-    call.pipe(Command.provide(withTools))
+    call.pipe(Command.provide(withTools)),
+    approvals.pipe(Command.provide(governed))
   ]),
   Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
 )

@@ -83,6 +83,12 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("cli/tools.ts", ["console"], "cause", "which source of tools failed, and why"),
   sink("cli/Project.ts", ["file"], "sealed", "the key that it made, to a file of its owner's"),
   sink("cli/commands/call.ts", ["console"], "redacted", "the request to whoever is to confirm it"),
+  sink(
+    "cli/commands/approvals/watch.ts",
+    ["console"],
+    "caller",
+    "why an answer did not count, and to whoever gave it the token that runs the call"
+  ),
 
   // Records, and what is folded from them.
   sink("CallRecord.ts", ["publish", "report"], ["record", "cause"], "records, and defects of sinks"),
