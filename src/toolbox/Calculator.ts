@@ -42,7 +42,7 @@ const Numeric = Schema.Union([
   Schema.String.check(
     Schema.isMaxLength(maxLength),
     Schema.isPattern(new RegExp(`^[+-]?${number.source}$`, "u"), {
-      expected: 'a number in decimal digits, such as "-12.5" or "1e-9"'
+      message: 'it is no number in decimal digits, such as "-12.5" or "1e-9"'
     })
   )
 ]).annotate({
