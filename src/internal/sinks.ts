@@ -102,6 +102,7 @@ export const sinks: ReadonlyArray<Sink> = [
   ),
   sink("ToolExecutor.ts", ["span"], "names", "how many tools a search found, never what was asked"),
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
+  sink("toolbox/lambda/tool.ts", ["span"], "names", "the function's name, its request id, how long it took"),
 
   sink(
     "internal/circuits/shared.ts",
