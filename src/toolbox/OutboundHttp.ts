@@ -15,7 +15,6 @@
  */
 import * as Tls from "node:tls"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Dns from "effect/net/Dns"
@@ -32,34 +31,15 @@ import * as Dial from "./outbound/dial.ts"
 import { DurationInput } from "./outbound/durationInput.ts"
 import { OutboundError, problem } from "./outbound/error.ts"
 import * as Exchange from "./outbound/exchange.ts"
-import * as Headers from "./outbound/headers.ts"
 import * as Hops from "./outbound/hops.ts"
-import { isMetadataName } from "./outbound/names.ts"
+import { begin, type Method, methods, type OutboundRequest, timeoutOf } from "./outbound/request.ts"
 import * as Secrets from "./outbound/secrets.ts"
 import { systemDns } from "./outbound/systemDns.ts"
-import * as Url from "./outbound/url.ts"
+import * as Targets from "./outbound/targets.ts"
 
-export { OutboundError }
+export { type Method, methods, OutboundError, type OutboundRequest }
 
 // --- Models ----------------------------------------------------------------
-
-/** The methods that there are; `CONNECT` and `TRACE` are for proxies and for debugging them. */
-export const methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] as const
-export type Method = (typeof methods)[number]
-
-export interface OutboundRequest {
-  readonly method: Method
-  readonly url: string | URL
-  readonly headers?: Readonly<Record<string, string>>
-  /** Not with `GET` and `HEAD`. */
-  readonly body?: string | Uint8Array
-  /** A name in `Credentials`. */
-  readonly credential?: string | undefined
-  /** From the connection to the last byte, for each hop; no longer than the layer's. */
-  readonly readTimeout?: Duration.Input | undefined
-  /** Whether redirects are followed; they are by default. */
-  readonly followRedirects?: boolean | undefined
-}
 
 /** Any status is a response. */
 export interface OutboundResponse {
@@ -177,107 +157,67 @@ export class OutboundHttp extends Context.Service<
   { readonly request: (request: OutboundRequest) => Effect.Effect<OutboundResponse, OutboundError> }
 >()("interlock/toolbox/OutboundHttp") {}
 
-/** Domain lists that change while the program runs. */
-type Lists = Pick<SecurityPolicy.Policy, "allowedDomains" | "deniedDomains">
-
 const make = Effect.fnUntraced(function* (
   input: Options,
-  lists: Effect.Effect<Lists>
+  lists: Effect.Effect<Targets.Lists>
 ): Effect.fn.Return<OutboundHttp["Service"], never, Credentials> {
   const options = yield* Effect.orDie(
-    Schema.decodeUnknownEffect(Options, { onExcessProperty: "error" })(input)
+    Schema.decodeUnknownEffect(Options, { errors: "all", onExcessProperty: "error" })(input)
   )
-  const credentials = yield* Credentials
   const maxRedirects = whole("OutboundHttp: maxRedirects", options.maxRedirects ?? 5, 0, 20)
   const maxBytes = whole("OutboundHttp: maxResponseBytes", options.maxResponseBytes ?? 1_048_576)
   const connectTimeout = millis("OutboundHttp: connectTimeout", options.connectTimeout ?? "5 seconds")
   const readTimeout = millis("OutboundHttp: readTimeout", options.readTimeout ?? "30 seconds")
-  const ports = new Set([80, 443, ...(options.allowedPorts ?? [])])
+  const credentials = yield* Credentials
+  const targets: Targets.Rules = { ...options, ports: new Set([80, 443, ...(options.allowedPorts ?? [])]) }
   const dialing: Dial.Options = {
     dns: Option.getOrElse(yield* Effect.serviceOption(Dns.Dns), () => systemDns),
     dialer: yield* Dial.CurrentDialer,
+    ownAddresses: yield* Dial.CurrentOwnAddresses,
     rules: { allowed: rangesOf(options.allowedAddresses), denied: rangesOf(options.deniedAddresses) },
-    secureContext:
-      options.certificates === undefined
-        ? undefined
-        : Tls.createSecureContext({ ca: [...Tls.getCACertificates("default"), ...options.certificates] })
+    secureContext: secureContext(options.certificates)
   }
-  const own = Domains.compile({ allowed: options.allowedDomains, denied: options.deniedDomains })
 
-  /** Why the target is refused by what is known before its name is resolved. */
-  const check = Effect.fnUntraced(function* ({
-    address,
-    host,
-    port
-  }: Url.Target): Effect.fn.Return<void, OutboundError> {
-    const literal = address !== undefined && host.includes(":") ? `[${host}]` : host
-    const { allowedDomains, deniedDomains } = yield* lists
-    const policy = Domains.compile({ allowed: allowedDomains, denied: deniedDomains })
-    const violation = own(literal, [[]]) ?? policy(literal, [[]])
-    if (violation !== undefined) {
-      const what = violation.rule === "deniedDomains" ? "denied" : "not among the allowed domains"
-      return yield* problem("blocked", `The host is ${what}.`, host)
-    }
-    if (isMetadataName(host) && !options.allowedDomains.some((pattern) => pattern.toLowerCase() === host)) {
-      return yield* problem("blocked", "The host is where machines get their keys from.", host)
-    }
-    if (!ports.has(port))
-      return yield* problem("blocked", `The port ${port} is not among the allowed ones.`, host)
-  })
-
-  const send = Effect.fnUntraced(function* (
-    hop: Hops.Hop,
-    timeout: number,
-    wantsBody: (status: number, headers: ReadonlyMap<string, string>) => boolean
-  ) {
-    const { target } = hop
-    yield* check(target)
-    const connection = yield* Effect.timeoutOrElse(Dial.connect(dialing, target), {
+  const connect = ({ target }: Hops.Hop) =>
+    Effect.timeoutOrElse(Dial.connect(dialing, target), {
       duration: connectTimeout,
       orElse: () =>
         Effect.fail(
           problem("timeout", "No connection was made in time.", target.host, "UND_ERR_CONNECT_TIMEOUT")
         )
     })
-    const { credential } = hop
-    const exposed = !target.secure && !Addresses.isLoopback(connection.address)
-    if (credential !== undefined && exposed && credential.overHttp !== true) {
+
+  /** One request on a connection of its own. The body of a redirect that is followed is not read. */
+  const send = Effect.fnUntraced(function* (hop: Hops.Hop, timeout: number, follows: boolean) {
+    const { credential, target } = hop
+    const refusal = Targets.refusal(targets, yield* lists, target)
+    if (refusal !== undefined) return yield* refusal
+    const { address, socket } = yield* connect(hop)
+    const isPrivate = target.secure || Addresses.isLoopback(address)
+    if (credential !== undefined && !isPrivate && credential.overHttp !== true) {
       return yield* problem("credential", "The credential is sent over https only.", target.host)
     }
-    return yield* Effect.timeoutOrElse(
-      Exchange.exchange(connection.socket, sentOf(hop), maxBytes, wantsBody),
-      {
-        duration: timeout,
-        orElse: () =>
-          Effect.fail(problem("timeout", "No complete response came in time.", target.host, "ETIMEDOUT"))
-      }
-    )
+    const wantsBody = (status: number, headers: ReadonlyMap<string, string>) =>
+      !(follows && Hops.isRedirect(status, headers))
+    return yield* Effect.timeoutOrElse(Exchange.exchange(socket, hop, maxBytes, wantsBody), {
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(problem("timeout", "No complete response came in time.", target.host, "ETIMEDOUT"))
+    })
   }, Effect.scoped)
 
   const request = Effect.fnUntraced(function* (
     request: OutboundRequest
   ): Effect.fn.Return<OutboundResponse, OutboundError> {
-    let hop = yield* begin(request)
-    const forms = hop.credential === undefined ? [] : Secrets.formsOf(hop.credential)
-    const timeout = Math.min(readTimeout, yield* timeoutOf(request))
+    const timeout = yield* timeoutOf(request, readTimeout)
     const follows = request.followRedirects ?? true
+    let hop = yield* begin(request, credentials)
+    // Also of hops that no longer carry it: a server may pass on what it was told.
+    const forms = hop.credential === undefined ? [] : Secrets.formsOf(hop.credential)
     for (let redirects = 0; ; redirects++) {
-      const { body, headers, status } = yield* send(
-        hop,
-        timeout,
-        (status, headers) => !(follows && Hops.isRedirect(status, headers))
-      )
-      if (!follows || !Hops.isRedirect(status, headers)) {
-        return {
-          status,
-          headers: Object.fromEntries(
-            [...headers].map(([name, value]) => [name, Secrets.hidden(forms, value)])
-          ),
-          url: Secrets.hidden(forms, hop.target.url.href),
-          redirects,
-          body: Secrets.hiddenBytes(forms, body)
-        }
-      }
+      const received = yield* send(hop, timeout, follows)
+      const { headers, status } = received
+      if (!follows || !Hops.isRedirect(status, headers)) return shown(hop, received, redirects, forms)
       if (redirects === maxRedirects) {
         return yield* problem(
           "too_many_redirects",
@@ -289,83 +229,30 @@ const make = Effect.fnUntraced(function* (
     }
   })
 
-  const begin = Effect.fnUntraced(function* (
-    request: OutboundRequest
-  ): Effect.fn.Return<Hops.Hop, OutboundError> {
-    const target = yield* Effect.fromResult(Url.read(request.url))
-    const { host } = target
-    const headers = yield* Effect.fromResult(Headers.read(request.headers ?? {}))
-    const method = methods.find((each) => each === request.method)
-    if (method === undefined) {
-      return yield* problem("invalid_request", `The method must be one of ${methods.join(", ")}.`, host)
-    }
-    if (request.body !== undefined && (method === "GET" || method === "HEAD")) {
-      return yield* problem("invalid_request", `A ${method} request has no body.`, host)
-    }
-    const body = typeof request.body === "string" ? new TextEncoder().encode(request.body) : request.body
-    const hop = { target, method, headers, body, credential: undefined }
-    if (request.credential === undefined) return hop
-    const credential = yield* Effect.mapError(credentials.get(request.credential), ({ message }) =>
-      problem("credential", message)
-    )
-    if (!Secrets.isFor(credential, host)) {
-      return yield* problem("credential", "The credential may not be sent to this host.", host)
-    }
-    const sent = Secrets.sentBy(credential)
-    if ("header" in sent && headers.has(sent.header[0])) {
-      return yield* problem(
-        "credential",
-        `The credential is sent as ${sent.header[0]}: leave that header out.`,
-        host
-      )
-    }
-    if (credential.type === "query" && target.url.searchParams.has(credential.name)) {
-      return yield* problem(
-        "credential",
-        "The credential is sent in the query: leave that parameter out.",
-        host
-      )
-    }
-    return { ...hop, credential }
-  })
-
   return OutboundHttp.of({ request })
+})
+
+/** The response without the secret, whatever the server has written back. */
+const shown = (
+  { target }: Hops.Hop,
+  { body, headers, status }: Exchange.Received,
+  redirects: number,
+  forms: ReadonlyArray<string>
+): OutboundResponse => ({
+  status,
+  headers: Object.fromEntries([...headers].map(([name, value]) => [name, Secrets.hidden(forms, value)])),
+  url: Secrets.hidden(forms, target.url.href),
+  redirects,
+  body: Secrets.hiddenBytes(forms, body)
 })
 
 const rangesOf = (texts: ReadonlyArray<string> = []) =>
   texts.map((text) => Result.getOrThrow(Addresses.rangeFromString(text)))
 
-const timeoutOf = ({ readTimeout }: OutboundRequest): Effect.Effect<number, OutboundError> => {
-  if (readTimeout === undefined) return Effect.succeed(Number.POSITIVE_INFINITY)
-  const duration = Duration.fromInput(readTimeout)
-  return Option.isSome(duration) && Duration.isPositive(duration.value)
-    ? Effect.succeed(Duration.toMillis(duration.value))
-    : Effect.fail(problem("invalid_request", "The timeout must be a duration longer than 0."))
-}
-
-/** The request as it goes out. */
-const sentOf = ({ body, credential, headers, method, target }: Hops.Hop): Exchange.Sent => {
-  const { url } = target
-  const added = credential === undefined ? undefined : Secrets.sentBy(credential)
-  const query = added !== undefined && "query" in added ? added.query : undefined
-  const withBody = body !== undefined || method === "POST" || method === "PUT" || method === "PATCH"
-  return {
-    method,
-    host: target.host,
-    path: `${url.pathname}${url.search}${query === undefined ? "" : `${url.search === "" ? "?" : "&"}${query}`}`,
-    headers: new Map([
-      ["host", url.host],
-      ["user-agent", "effect-interlock"],
-      ["accept", "*/*"],
-      ...headers,
-      ...(added !== undefined && "header" in added ? [added.header] : []),
-      ...(withBody ? ([["content-length", String(body?.length ?? 0)]] as const) : []),
-      ["accept-encoding", Exchange.acceptEncoding],
-      ["connection", "close"]
-    ]),
-    body
-  }
-}
+const secureContext = (certificates: ReadonlyArray<string> | undefined) =>
+  certificates === undefined
+    ? undefined
+    : Tls.createSecureContext({ ca: [...Tls.getCACertificates("default"), ...certificates] })
 
 // --- Layers ----------------------------------------------------------------
 

@@ -112,12 +112,16 @@ const carried = (address: NetAddress.IpAddress): ReadonlyArray<NetAddress.Ipv4Ad
 export interface Rules {
   readonly allowed: ReadonlyArray<IpNetwork.IpNetwork>
   readonly denied: ReadonlyArray<IpNetwork.IpNetwork>
+  /** Addresses of this machine: public or not, what listens there is local. */
+  readonly own: ReadonlySet<string>
 }
 
 /** Whether this address may be dialled. */
 export const isPermitted = (rules: Rules, address: NetAddress.IpAddress): boolean =>
   [address, ...carried(address)].every(
-    (each) => !within(rules.denied, each) && (isPublic(each) || isAllowed(rules, each))
+    (each) =>
+      !within(rules.denied, each) &&
+      ((isPublic(each) && !rules.own.has(NetAddress.formatIp(each))) || isAllowed(rules, each))
   )
 
 const isAllowed = ({ allowed }: Rules, address: NetAddress.IpAddress): boolean => {

@@ -5,6 +5,7 @@
  * ever shared by two calls, policies or credentials.
  */
 import * as Net from "node:net"
+import * as Os from "node:os"
 import * as Tls from "node:tls"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -24,6 +25,15 @@ export const CurrentDialer: Context.Reference<(address: string, port: number) =>
       Net.connect({ host: address, port, autoSelectFamily: false })
   })
 
+/** The addresses of this machine's own interfaces: what listens on one of them may mean to be private, whatever the address. */
+export const CurrentOwnAddresses = Context.Reference<() => ReadonlyArray<string>>(
+  "interlock/toolbox/outbound/CurrentOwnAddresses",
+  {
+    defaultValue: () => () =>
+      Object.values(Os.networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address))
+  }
+)
+
 /** A connection, and where it leads. */
 export interface Connection {
   readonly socket: Net.Socket
@@ -33,7 +43,8 @@ export interface Connection {
 export interface Options {
   readonly dns: Dns.Dns["Service"]
   readonly dialer: (address: string, port: number) => Net.Socket
-  readonly rules: Addresses.Rules
+  readonly ownAddresses: () => ReadonlyArray<string>
+  readonly rules: Omit<Addresses.Rules, "own">
   readonly secureContext: Tls.SecureContext | undefined
 }
 
@@ -49,11 +60,13 @@ export const connect = Effect.fnUntraced(function* (
   target: Target
 ): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
   const found = target.address === undefined ? yield* resolve(options.dns, target.host) : [target.address]
-  const permitted = found.filter((address) => Addresses.isPermitted(options.rules, address))
+  const rules = { ...options.rules, own: new Set(options.ownAddresses()) }
+  const isPermitted = (address: NetAddress.IpAddress) => Addresses.isPermitted(rules, address)
+  const permitted = found.filter(isPermitted)
   if (permitted.length === 0) {
     return yield* problem("blocked", "The host's address is none that may be dialled.", target.host)
   }
-  const connection = yield* firstOf(options, target, permitted.slice(0, maxAddresses))
+  const connection = yield* firstOf({ ...options, isPermitted }, target, permitted.slice(0, maxAddresses))
   return target.secure
     ? { ...connection, socket: yield* secure(options, target, connection.socket) }
     : connection
@@ -69,9 +82,13 @@ const resolve = (
       : problem("dns", "The host's address could not be looked up.", host, "EAI_AGAIN")
   )
 
+interface Dialing extends Pick<Options, "dialer"> {
+  readonly isPermitted: (address: NetAddress.IpAddress) => boolean
+}
+
 /** The first of the addresses that answers; the others are given up. */
 const firstOf = (
-  options: Options,
+  options: Dialing,
   target: Target,
   [address, ...rest]: ReadonlyArray<NetAddress.IpAddress>
 ): Effect.Effect<Connection, OutboundError, Scope.Scope> => {
@@ -87,7 +104,7 @@ const firstOf = (
 }
 
 const dial = Effect.fnUntraced(function* (
-  { dialer, rules }: Options,
+  { dialer, isPermitted }: Dialing,
   { host, port }: Target,
   address: NetAddress.IpAddress
 ): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
@@ -100,7 +117,7 @@ const dial = Effect.fnUntraced(function* (
   if (
     peer === undefined ||
     NetAddress.formatIp(peer) !== NetAddress.formatIp(address) ||
-    !Addresses.isPermitted(rules, peer)
+    !isPermitted(peer)
   ) {
     return yield* problem("blocked", "The connection led to an address that may not be dialled.", host)
   }

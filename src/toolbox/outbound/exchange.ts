@@ -5,16 +5,8 @@ import { type Duplex, pipeline } from "node:stream"
 import * as Zlib from "node:zlib"
 import * as Effect from "effect/Effect"
 import { OutboundError, problem } from "./error.ts"
-
-/** What is sent, as it goes out. */
-export interface Sent {
-  readonly method: string
-  /** Path and query. */
-  readonly path: string
-  readonly host: string
-  readonly headers: ReadonlyMap<string, string>
-  readonly body: Uint8Array | undefined
-}
+import type { Hop } from "./hops.ts"
+import * as Secrets from "./secrets.ts"
 
 /** What came back; header names are in lower case, values of equal names joined by commas. */
 export interface Received {
@@ -26,31 +18,33 @@ export interface Received {
 /** Sends the request. Interruption closes the connection. */
 export const exchange = (
   socket: Net.Socket,
-  sent: Sent,
+  hop: Hop,
   maxBytes: number,
   /** Whether the body is worth reading. */
   wantsBody: (status: number, headers: ReadonlyMap<string, string>) => boolean
 ): Effect.Effect<Received, OutboundError> =>
   Effect.callback((resume) => {
-    const { body, headers, host, method, path } = sent
+    const { body, method, target } = hop
+    const { host } = target
     const fail = (error: unknown) => resume(Effect.fail(brokenBy(error, host)))
     const request = Http.request({
       method,
-      path,
+      path: pathOf(hop),
       // The connection is there, and no agent and no proxy has a say in it.
       createConnection: () => socket,
       setHost: false,
       setDefaultHeaders: false,
-      headers: [...headers].flat(),
+      headers: [...headersOf(hop)].flat(),
       insecureHTTPParser: false,
       maxHeaderSize: 32_768
     })
     request.on("error", fail)
     request.on("response", (response) => {
       const status = response.statusCode ?? 0
-      const headers = headersOf(response)
-      if (!wantsBody(status, headers))
+      const headers = fieldsOf(response)
+      if (!wantsBody(status, headers)) {
         return resume(Effect.succeed({ status, headers, body: new Uint8Array() }))
+      }
       read(response, maxBytes, host).then((body) => resume(Effect.succeed({ status, headers, body })), fail)
     })
     request.on("upgrade", (_, upgraded) => {
@@ -69,10 +63,45 @@ const brokenBy = (error: unknown, host: string): OutboundError =>
 
 const lost = "ECONNRESET"
 
-/** Cookies are sessions, and nobody here keeps one; the others no longer describe the body. */
-const dropped = new Set(["set-cookie", "content-encoding", "content-length", "connection", "keep-alive"])
+// --- What goes out -----------------------------------------------------------
 
-const headersOf = (response: Http.IncomingMessage): ReadonlyMap<string, string> =>
+const pathOf = ({ credential, target: { url } }: Hop): string => {
+  const path = `${url.pathname}${url.search}`
+  if (credential?.type !== "query") return path
+  return `${path}${url.search === "" ? "?" : "&"}${Secrets.parameterOf(credential)}`
+}
+
+const headersOf = ({ body, credential, headers, method, target }: Hop): ReadonlyMap<string, string> => {
+  const secret =
+    credential === undefined || credential.type === "query" ? undefined : Secrets.headerOf(credential)
+  const hasBody = body !== undefined || method === "POST" || method === "PUT" || method === "PATCH"
+  return new Map([
+    ["host", target.url.host],
+    ["user-agent", "effect-interlock"],
+    ["accept", "*/*"],
+    ...headers,
+    ...(secret === undefined ? [] : ([[secret.name, secret.value]] as const)),
+    ...(hasBody ? ([["content-length", String(body?.length ?? 0)]] as const) : []),
+    ["accept-encoding", [...decoders.keys()].join(", ")],
+    ["connection", "close"]
+  ])
+}
+
+// --- What comes back ---------------------------------------------------------
+
+/** Cookies are sessions, and nobody here keeps one; the others are about the connection, or no longer true of the body. */
+const dropped = new Set([
+  "connection",
+  "content-encoding",
+  "content-length",
+  "keep-alive",
+  "set-cookie",
+  "trailer",
+  "transfer-encoding",
+  "upgrade"
+])
+
+const fieldsOf = (response: Http.IncomingMessage): ReadonlyMap<string, string> =>
   new Map(
     Object.entries(response.headersDistinct).flatMap(([name, values]) =>
       values === undefined || dropped.has(name) || name.startsWith("proxy-")
@@ -81,14 +110,9 @@ const headersOf = (response: Http.IncomingMessage): ReadonlyMap<string, string> 
     )
   )
 
-// --- The body ----------------------------------------------------------------
-
 /** What a response may be compressed with. */
-export const acceptEncoding = "gzip, br"
-
 const decoders = new Map<string, () => Duplex>([
   ["gzip", () => Zlib.createGunzip()],
-  ["x-gzip", () => Zlib.createGunzip()],
   ["br", () => Zlib.createBrotliDecompress()]
 ])
 

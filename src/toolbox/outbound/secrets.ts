@@ -1,34 +1,29 @@
 /** How a credential is sent, and how it is kept out of what comes back. */
 import * as Redacted from "effect/Redacted"
-import * as Domains from "../../internal/domains.ts"
 import type { Credential } from "../Credentials.ts"
 
-/** What of a request a credential adds: a header, or the end of a query. */
-export const sentBy = (
-  credential: Credential
-): { readonly header: readonly [name: string, value: string] } | { readonly query: string } => {
+type InQuery = Extract<Credential, { readonly type: "query" }>
+
+/** The header that carries the credential; its name is in lower case. */
+export const headerOf = (
+  credential: Exclude<Credential, InQuery>
+): { readonly name: string; readonly value: string } => {
   switch (credential.type) {
     case "bearer":
-      return { header: ["authorization", `Bearer ${Redacted.value(credential.token)}`] }
+      return { name: "authorization", value: `Bearer ${Redacted.value(credential.token)}` }
     case "basic":
-      return { header: ["authorization", `Basic ${pairOf(credential)}`] }
+      return { name: "authorization", value: `Basic ${pairOf(credential)}` }
     case "header":
-      return { header: [credential.name.toLowerCase(), Redacted.value(credential.value)] }
-    case "query":
-      return {
-        query: `${encodeURIComponent(credential.name)}=${encodeURIComponent(Redacted.value(credential.value))}`
-      }
+      return { name: credential.name.toLowerCase(), value: Redacted.value(credential.value) }
   }
 }
 
+/** The parameter that carries the credential, as it stands in a query. */
+export const parameterOf = ({ name, value }: InQuery): string =>
+  `${encodeURIComponent(name)}=${encodeURIComponent(Redacted.value(value))}`
+
 const pairOf = ({ password, username }: Extract<Credential, { readonly type: "basic" }>): string =>
   Buffer.from(`${username}:${Redacted.value(password)}`, "utf8").toString("base64")
-
-/** Whether the credential may be sent to this host. */
-export const isFor = (credential: Credential, host: string): boolean => {
-  const literal = host.includes(":") ? `[${host}]` : host
-  return Domains.compile({ allowed: credential.hosts })(literal, [[]]) === undefined
-}
 
 // --- Echoes ------------------------------------------------------------------
 
