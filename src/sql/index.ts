@@ -2,6 +2,7 @@
 export * as SqlApprovals from "./SqlApprovals.ts"
 export * as SqlAuditLog from "./SqlAuditLog.ts"
 export * as SqlBudget from "./SqlBudget.ts"
+export * as SqlCircuitBreaker from "./SqlCircuitBreaker.ts"
 export * as SqlIdempotency from "./SqlIdempotency.ts"
 export * as Sqlite from "./Sqlite.ts"
 export * as SqlKillSwitch from "./SqlKillSwitch.ts"
