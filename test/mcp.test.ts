@@ -86,7 +86,12 @@ interface World {
     arguments_: Record<string, unknown>,
     token?: string
   ) => Effect.Effect<
-    { readonly isError: boolean; readonly text: string; readonly structured: unknown },
+    {
+      readonly isError: boolean
+      readonly text: string
+      readonly structured: unknown
+      readonly meta: Readonly<Record<string, unknown>>
+    },
     unknown
   >
 }
@@ -141,10 +146,11 @@ const world = <A>(
           arguments: arguments_,
           ...(token === undefined ? {} : { _meta: { token } })
         }),
-        ({ content, isError, structuredContent }) => ({
+        ({ _meta = {}, content, isError, structuredContent }) => ({
           isError: isError === true,
           text: content.map((part) => (part.type === "text" ? part.text : part.type)).join(),
-          structured: structuredContent
+          structured: structuredContent,
+          meta: _meta
         })
       )
     return yield* body({ client, tools, services, records, call })
@@ -196,13 +202,17 @@ for (const protocol of protocols) {
           Effect.gen(function* () {
             const denied = yield* call("remove", { id: "x" })
             assert.isTrue(denied.isError)
-            assert.deepStrictEqual(JSON.parse(denied.text), {
-              type: "execution-denied",
-              reason: "POLICY_DENIED: The security policy denies this tool."
+            assert.strictEqual(
+              denied.text,
+              "POLICY_DENIED: The security policy denies this tool. Making the same call again will not help."
+            )
+            assert.deepInclude(denied.meta, {
+              "interlock/status": "policy_denied",
+              "interlock/code": "POLICY_DENIED"
             })
-            const pending = yield* call("pay", { id: "x" })
+            const pending = yield* call("pay", { id: "x" }, "ada")
             assert.isTrue(pending.isError)
-            assert.match(JSON.parse(pending.text).reason, /^PENDING_CONFIRMATION: .*must confirm it first/)
+            assert.match(pending.text, /^PENDING_CONFIRMATION: .*must confirm it first/)
             tools.assertRan("remove", 0)
             tools.assertRan("pay", 0)
           })
@@ -249,7 +259,7 @@ for (const protocol of protocols) {
             yield* TestClock.adjust("31 seconds")
             const { isError, text } = yield* Fiber.join(fiber)
             assert.isTrue(isError)
-            assert.match(text, /execution-interrupted.*TIMED_OUT/)
+            assert.match(text, /^TIMED_OUT: .*Whether it took effect is unknown/)
             assert.strictEqual(tools.runs("slow")[0]?.outcome, "interrupted")
           })
         )
@@ -365,9 +375,13 @@ describe("the MCP layer", () => {
     world({}, ({ call, tools }) =>
       Effect.gen(function* () {
         for (let i = 0; i < 20; i++) {
-          assert.match((yield* call("pay", { id: "x" })).text, /PENDING_CONFIRMATION/)
+          assert.match((yield* call("pay", { id: String(i) })).text, /PENDING_CONFIRMATION/)
         }
-        assert.match((yield* call("pay", { id: "x" })).text, /RATE_LIMITED.*try again in 900 s/)
+        // What was asked already is the same question, and asks nobody anew.
+        assert.match((yield* call("pay", { id: "0" })).text, /PENDING_CONFIRMATION/)
+        const { meta, text } = yield* call("pay", { id: "x" })
+        assert.match(text, /RATE_LIMITED.*try again in 900 s/)
+        assert.strictEqual(meta["interlock/retryAfterMs"], 900_000)
         tools.assertRan("pay", 0)
       })
     )

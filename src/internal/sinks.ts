@@ -65,6 +65,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("ToolError.ts", [], "caller", "reason, code and a message that tells no value"),
   sink("Batch.ts", [], "caller", "results and progress of the caller's own calls"),
   sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
+  sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
   sink("ToolRegistry.ts", ["publish"], "names", "that its tools have changed"),

@@ -542,7 +542,7 @@ export const laws: ReadonlyArray<Law> = [
   {
     id: "13",
     title: "What a human has granted runs once: the same call made again asks again",
-    except: { mcp: "a client of MCP cannot make the same call again: each call has an id of its own" },
+    except: {},
     holds: scene({ policy: { requireConfirmation: ["delete_*"] } }, ({ call, services, tools }) =>
       Effect.gen(function* () {
         const approvals = Context.get(services, Approvals.Approvals)

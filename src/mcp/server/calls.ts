@@ -1,0 +1,218 @@
+/**
+ * One call from an MCP client: through the pipeline, and where a human must
+ * confirm it and the client can ask one, through it again once that one has.
+ *
+ * Everything is decided anew each time. So a call that is confirmed leaves two
+ * records: one says that it was pending, the other how it ended.
+ */
+import * as McpSchema from "effect/ai/McpSchema"
+import type { McpServer } from "effect/ai/McpServer"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type { Request } from "../../Approvals.ts"
+import type { CallRecord } from "../../CallRecord.ts"
+import * as ArgumentLimits from "../../internal/argumentLimits.ts"
+import { keyedHash } from "../../internal/argumentsView.ts"
+import type { Conclude, Outcome } from "../../internal/call.ts"
+import { CurrentWaiting } from "../../internal/currentWaiting.ts"
+import type { InRun } from "../../internal/governedToolkit.ts"
+import * as Raw from "../../internal/raw.ts"
+import type { Pipeline } from "../../Pipeline.ts"
+import { CurrentPrincipal, type Principal } from "../../Principal.ts"
+import { type Client, CurrentClient, clientOf } from "./client.ts"
+import * as Confirmation from "./confirmation.ts"
+import { aboutOf, asksByResult, failureOf, refusalOf, successOf, summaryOf, wordsOf } from "./result.ts"
+import * as State from "./state.ts"
+
+/** What answers calls. */
+export interface Serving {
+  /** The pipeline of what is there now. */
+  readonly pipeline: Effect.Effect<Pipeline>
+  readonly inRun: InRun
+  readonly notifications: McpServer["Service"]["notifications"]
+}
+
+type RequestContext = McpSchema.McpRequestContext["Service"]
+type Answer = McpSchema.CallToolResult | McpSchema.InputRequired
+type Answered = Effect.Effect<Answer, McpSchema.InvalidParams>
+
+/** A call as it came in. */
+interface Incoming {
+  readonly serving: Serving
+  readonly pipeline: Pipeline
+  readonly tool: string
+  readonly args: unknown
+  readonly context: RequestContext
+  readonly principal: Principal
+  readonly client: Client
+}
+
+/** Answers a call of a tool by name. */
+export const answer = Effect.fnUntraced(function* (
+  serving: Serving,
+  tool: string,
+  args: unknown
+): Effect.fn.Return<Answer, McpSchema.InvalidParams, McpSchema.McpRequestContext> {
+  const context = yield* McpSchema.McpRequestContext
+  const session = Option.getOrUndefined(yield* Effect.serviceOption(McpSchema.McpServerClient))
+  const principal = yield* CurrentPrincipal
+  const incoming: Incoming = {
+    serving,
+    pipeline: yield* serving.pipeline,
+    tool,
+    args,
+    context,
+    principal,
+    client: clientOf(serving.notifications, context)
+  }
+  if (!Confirmation.canAsk(context.clientCapabilities, principal)) return yield* plainly(incoming)
+  if (session !== undefined) return yield* askingInSession(incoming, session)
+  return context.protocolVersion < asksByResult ? yield* plainly(incoming) : yield* askingByResult(incoming)
+})
+
+// --- Once through the pipeline ---------------------------------------------
+
+interface Ended {
+  readonly outcome: Outcome
+  readonly record: CallRecord
+}
+
+const ended: Conclude<Ended, never> = (outcome, record) => Exit.succeed({ outcome, record })
+
+const run = (
+  { args, client, pipeline, serving, tool }: Incoming,
+  context: RequestContext
+): Effect.Effect<Ended> => {
+  const onProgress = (encoded: unknown) => client.step(summaryOf(encoded))
+  const request = { door: "mcp", tool, params: Raw.of(args), onProgress } as const
+  return serving
+    .inRun(pipeline.run(request, ended))
+    .pipe(
+      Effect.provideService(CurrentClient, client),
+      Effect.provideService(McpSchema.McpRequestContext, context)
+    )
+}
+
+/** A call that is asked about here, and waits for nobody else meanwhile. */
+const runOnce = (incoming: Incoming): Effect.Effect<Ended> =>
+  Effect.provideService(run(incoming, incoming.context), CurrentWaiting, false)
+
+const plainly = (incoming: Incoming): Answered =>
+  Effect.flatMap(run(incoming, incoming.context), (ended) => answerOf(incoming, ended))
+
+const answerOf = ({ context, pipeline, tool }: Incoming, { outcome, record }: Ended): Answered => {
+  const { protocolVersion } = context
+  const { reason } = outcome
+  const known = pipeline.tools.get(tool)
+  const reader = { protocolVersion, maxBytes: pipeline.defaults.resultBytes }
+  if (known !== undefined && ("encoded" in outcome || reason === undefined)) {
+    return Effect.succeed(successOf(known, outcome, reader))
+  }
+  if (reason === undefined) return Effect.die(new Error("A call without a tool has no success"))
+  // What is wrong with arguments is, before this version, an error of the protocol.
+  if (reason._tag === "InvalidParams" && protocolVersion < "2025-11-25") {
+    return Effect.fail(new McpSchema.InvalidParams({ message: wordsOf(reason, outcome, record) }))
+  }
+  return Effect.succeed(
+    reason._tag === "ToolFailed"
+      ? failureOf(known, reason.failure, reader, aboutOf(reason, record))
+      : refusalOf(reason, outcome, record)
+  )
+}
+
+// --- Asking over a session -------------------------------------------------
+
+/** The request that the client's human may answer; `undefined` where there is none. */
+const toConfirm = (
+  { pipeline }: Incoming,
+  { outcome: { reason } }: Ended
+): Effect.Effect<Request | undefined> =>
+  reason?._tag === "PendingConfirmation" && reason.by === "confirm"
+    ? Effect.orElseSucceed(pipeline.kernel.approvals.get(reason.request), () => undefined)
+    : Effect.succeed(undefined)
+
+const askingInSession = Effect.fnUntraced(function* (
+  incoming: Incoming,
+  session: McpSchema.McpServerClient["Service"]
+): Effect.fn.Return<Answer, McpSchema.InvalidParams> {
+  const { approvals } = incoming.pipeline.kernel
+  const first = yield* runOnce(incoming)
+  const request = yield* toConfirm(incoming, first)
+  if (request === undefined) return yield* elsewhere(incoming, first)
+  const said = yield* Effect.orElseSucceed(
+    Confirmation.elicit(session, approvals, request),
+    (): Confirmation.Answer => undefined
+  )
+  if (said === undefined) return yield* elsewhere(incoming, first)
+  const decided = said === "elsewhere" || (yield* decide(incoming, request.id, said))
+  return decided ? yield* plainly(incoming) : yield* elsewhere(incoming, first)
+})
+
+/** Where the client's human has not answered, others may: the call waits for them if its caller said so. */
+const elsewhere = (incoming: Incoming, first: Ended): Answered =>
+  Effect.flatMap(CurrentWaiting, (waits) =>
+    waits && first.outcome.reason?._tag === "PendingConfirmation"
+      ? plainly(incoming)
+      : answerOf(incoming, first)
+  )
+
+/** Whether that decided it: somebody may have been faster, or it may not be theirs to decide. */
+const decide = (
+  { pipeline, principal }: Incoming,
+  request: string,
+  answer: "yes" | "no"
+): Effect.Effect<boolean> =>
+  Effect.match(Confirmation.decide(pipeline.kernel.approvals, request, answer, principal), {
+    onFailure: () => false,
+    onSuccess: () => true
+  })
+
+// --- Asking by a result ----------------------------------------------------
+
+const question = "confirmation"
+
+const askingByResult = Effect.fnUntraced(function* (
+  incoming: Incoming
+): Effect.fn.Return<Answer, McpSchema.InvalidParams> {
+  const { context, pipeline, principal, tool } = incoming
+  const { keyring } = pipeline.kernel
+  const about = { tool, principal }
+  let asked = incoming
+  if (State.isOurs(context.requestState)) {
+    const state = State.read(keyring, context.requestState, about)
+    if (state === undefined || state.arguments !== hashOf(incoming)) {
+      return yield* new McpSchema.InvalidParams({
+        message: "The request state is not of this call: make it again without."
+      })
+    }
+    // The tool has what it was waiting for, and nothing of ours.
+    const { inputResponses, requestState } = state
+    asked = { ...incoming, context: { ...context, inputResponses, requestState } }
+    const response = context.inputResponses?.[question]
+    if (response !== undefined) {
+      const said = Confirmation.answerOf(response)
+      if (said === undefined || !(yield* decide(incoming, state.request, said))) return yield* plainly(asked)
+    }
+  }
+  const first = yield* runOnce(asked)
+  const request = yield* toConfirm(asked, first)
+  if (request === undefined) return yield* elsewhere(asked, first)
+  const { inputResponses, requestState } = asked.context
+  return new McpSchema.InputRequired({
+    inputRequests: { [question]: Confirmation.inputRequestOf(request) },
+    requestState: State.write(
+      keyring,
+      { request: request.id, arguments: hashOf(incoming) ?? "", inputResponses, requestState },
+      about
+    )
+  })
+})
+
+/** `undefined` for what is too large or too deep to be looked at: no call that was asked about was. */
+const hashOf = ({ args, pipeline: { kernel, tools }, tool }: Incoming): string | undefined => {
+  const known = tools.get(tool)
+  if (known === undefined) return undefined
+  const inspection = ArgumentLimits.inspect(args, kernel.rulesOf(known).limits)
+  return inspection._tag === "Ok" ? keyedHash(kernel.keyring.key("arguments"), args) : undefined
+}
