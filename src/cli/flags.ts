@@ -67,8 +67,8 @@ export const Period = (name: string) =>
     )
   )
 
-/** `undefined` where the flag was not given. */
-export const since = (given: Option.Option<Moment>): Effect.Effect<number | undefined> =>
+/** When it was; `undefined` where the flag was not given. */
+export const past = (given: Option.Option<Moment>): Effect.Effect<number | undefined> =>
   Option.match(given, { onNone: () => Effect.succeed(undefined), onSome: ago })
 
 // --- Others ----------------------------------------------------------------

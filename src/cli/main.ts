@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { version } from "../internal/version.ts"
 import { approvals } from "./commands/approvals.ts"
+import { audit } from "./commands/audit.ts"
 import { call } from "./commands/call.ts"
 import { init } from "./commands/init.ts"
 import { tools } from "./commands/tools.ts"
@@ -30,7 +31,8 @@ const root = Command.make("interlock").pipe(
     init,
     tools.pipe(Command.provide(withTools)),
     call.pipe(Command.provide(withTools)),
-    approvals.pipe(Command.provide(governed))
+    approvals.pipe(Command.provide(governed)),
+    audit.pipe(Command.provide(governed))
   ]),
   Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
 )

@@ -85,6 +85,12 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("cli/Project.ts", ["file"], "sealed", "the key that it made, to a file of its owner's"),
   sink("cli/commands/call.ts", ["console"], "redacted", "the request to whoever is to confirm it"),
   sink(
+    "cli/commands/audit/look.ts",
+    [],
+    "redacted",
+    "records that were redacted before they were sealed, to stdout or a file of its owner's"
+  ),
+  sink(
     "cli/commands/approvals/watch.ts",
     ["console"],
     "caller",
