@@ -36,7 +36,7 @@ export const CallResult = Schema.Struct({
    * the call again. Clients of earlier protocols are told that theirs cannot.
    */
   inputRequests: Schema.optionalKey(JsonObject),
-  /** What comes back with the answers, unseen by the client: whoever relies on it must sign it. */
+  /** What comes back with the answers as it was: it is sealed for the call, and no client can read or change it. */
   requestState: Schema.optionalKey(Schema.String)
 })
 export type CallResult = typeof CallResult.Type

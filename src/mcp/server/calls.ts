@@ -66,9 +66,10 @@ export const answer = Effect.fnUntraced(function* (
     principal,
     client: clientOf(serving.notifications, context)
   }
-  if (!Confirmation.canAsk(context.clientCapabilities, principal)) return yield* plainly(incoming)
-  if (session !== undefined) return yield* askingInSession(incoming, session)
-  return context.protocolVersion < asksByResult ? yield* plainly(incoming) : yield* askingByResult(incoming)
+  if (context.protocolVersion >= asksByResult) return yield* askingByResult(incoming)
+  return session !== undefined && Confirmation.canAsk(context.clientCapabilities, principal)
+    ? yield* askingInSession(incoming, session)
+    : yield* plainly(incoming)
 })
 
 // --- Once through the pipeline ---------------------------------------------
@@ -175,41 +176,52 @@ const question = "confirmation"
 const askingByResult = Effect.fnUntraced(function* (
   incoming: Incoming
 ): Effect.fn.Return<Answer, McpSchema.InvalidParams> {
-  const { context, pipeline, principal, tool } = incoming
-  const { keyring } = pipeline.kernel
-  const about = { tool, principal }
-  let asked = incoming
-  if (State.isOurs(context.requestState)) {
-    const state = State.read(keyring, context.requestState, about)
-    if (state === undefined || state.arguments !== hashOf(incoming)) {
-      return yield* new McpSchema.InvalidParams({
-        message: "The request state is not of this call: make it again without."
-      })
-    }
-    // The tool has what it was waiting for, and nothing of ours.
-    const { inputResponses, requestState } = state
-    asked = { ...incoming, context: { ...context, inputResponses, requestState } }
-    const response = context.inputResponses?.[question]
-    if (response !== undefined) {
-      const said = Confirmation.answerOf(response)
-      if (said === undefined || !(yield* decide(incoming, state.request, said))) return yield* plainly(asked)
-    }
+  const { asked, dismissed } = yield* continued(incoming)
+  const { clientCapabilities, inputResponses, requestState } = asked.context
+  const asks = !dismissed && Confirmation.canAsk(clientCapabilities, asked.principal)
+  const first = yield* asks ? runOnce(asked) : run(asked, asked.context)
+  const request = asks ? yield* toConfirm(asked, first) : undefined
+  if (request !== undefined) {
+    return new McpSchema.InputRequired({
+      inputRequests: { [question]: Confirmation.inputRequestOf(request) },
+      requestState: stateOf(asked, { request: request.id, inputResponses, requestState })
+    })
   }
-  const first = yield* runOnce(asked)
-  const request = yield* toConfirm(asked, first)
-  if (request === undefined) return yield* elsewhere(asked, first)
-  const { inputResponses, requestState } = asked.context
-  return new McpSchema.InputRequired({
-    inputRequests: { [question]: Confirmation.inputRequestOf(request) },
-    requestState: State.write(
-      keyring,
-      { request: request.id, arguments: hashOf(incoming) ?? "", inputResponses, requestState },
-      about
-    )
-  })
+  const answer = yield* asks ? elsewhere(asked, first) : answerOf(asked, first)
+  if (!(answer instanceof McpSchema.InputRequired) || answer.requestState === undefined) return answer
+  // What the tool asks for, it gets back as it was.
+  const { inputRequests, requestState: own } = answer
+  return new McpSchema.InputRequired({ inputRequests, requestState: stateOf(asked, { requestState: own }) })
 })
 
-/** `undefined` for what is too large or too deep to be looked at: no call that was asked about was. */
+/** The call with what its tool was waiting for, when what the client's human has said is done. */
+const continued = Effect.fnUntraced(function* (incoming: Incoming) {
+  const { context, pipeline, principal, tool } = incoming
+  if (context.requestState === undefined) return { asked: incoming, dismissed: false }
+  const state = State.read(pipeline.kernel.keyring, context.requestState, { tool, principal })
+  if (state === undefined || state.arguments !== hashOf(incoming)) {
+    return yield* new McpSchema.InvalidParams({
+      message: "The request state is not of this call: make it again without."
+    })
+  }
+  const { request, requestState } = state
+  if (request === undefined)
+    return { asked: { ...incoming, context: { ...context, requestState } }, dismissed: false }
+  const asked = { ...incoming, context: { ...context, requestState, inputResponses: state.inputResponses } }
+  const response = context.inputResponses?.[question]
+  if (response === undefined) return { asked, dismissed: false }
+  const said = Confirmation.answerOf(response)
+  return { asked, dismissed: said === undefined || !(yield* decide(incoming, request, said)) }
+})
+
+const stateOf = (incoming: Incoming, state: Omit<State.State, "arguments">): string => {
+  const { pipeline, principal, tool } = incoming
+  // What is not worth a look was never asked about.
+  const hash = hashOf(incoming) ?? ""
+  return State.write(pipeline.kernel.keyring, { ...state, arguments: hash }, { tool, principal })
+}
+
+/** `undefined` for what is too large or too deep to be looked at. */
 const hashOf = ({ args, pipeline: { kernel, tools }, tool }: Incoming): string | undefined => {
   const known = tools.get(tool)
   if (known === undefined) return undefined

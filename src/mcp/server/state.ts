@@ -1,8 +1,8 @@
 /**
- * What a client brings back with its human's answer where the protocol has no
- * session (2026-07-28): which request was asked about, for which call, and what
- * the tool itself was waiting for meanwhile. Sealed for the tool and the
- * principal, so that a client can neither read it nor bring it to another call.
+ * What a client brings back where the protocol has no session (2026-07-28): what
+ * a tool wants to know again, and which request for an approval its human was
+ * asked about. Sealed for the tool, the principal and the arguments, so that a
+ * client can neither read it, nor change it, nor bring it to another call.
  */
 import type { McpInputResponse } from "effect/ai/McpSchema"
 import * as Option from "effect/Option"
@@ -13,21 +13,23 @@ import type { Principal } from "../../Principal.ts"
 
 const State = Schema.fromJsonString(
   Schema.Struct({
-    /** The request for an approval. */
-    request: Schema.String,
-    /** Keyed hash of the arguments. */
     arguments: Schema.String,
-    /** What the tool asked for when the call came with its own state. */
+    request: Schema.optionalKey(Schema.String),
     requestState: Schema.optionalKey(Schema.String),
     inputResponses: Schema.optionalKey(
       Schema.Record(Schema.String, Schema.Record(Schema.String, Schema.Unknown))
     )
   })
 )
+
 export interface State {
-  readonly request: string
+  /** Keyed hash of the arguments. */
   readonly arguments: string
+  /** The request for an approval; absent where it was the tool that asked. */
+  readonly request?: string | undefined
+  /** What the tool gave to be brought back. */
   readonly requestState?: string | undefined
+  /** What the client had answered the tool when its human was asked in between. */
   readonly inputResponses?: Readonly<Record<string, McpInputResponse>> | undefined
 }
 
@@ -37,19 +39,14 @@ export interface About {
   readonly principal: Principal
 }
 
-const prefix = "interlock."
-
-/** Whether a state is one of these, and none of a tool's own. */
-export const isOurs = (state: string | undefined): state is string => state?.startsWith(prefix) === true
-
 export const write = (keyring: Keyring["Service"], state: State, about: About): string =>
-  prefix + seal(keyring, "sealing", JSON.stringify(state), sealedFor(about))
+  seal(keyring, "sealing", JSON.stringify(state), sealedFor(about))
 
 const decode = Schema.decodeUnknownOption(State)
 
 /** `undefined` where it is another call's, or was changed. */
 export const read = (keyring: Keyring["Service"], state: string, about: About): State | undefined => {
-  const text = open(keyring, "sealing", state.slice(prefix.length), sealedFor(about))
+  const text = open(keyring, "sealing", state, sealedFor(about))
   return text === undefined ? undefined : Option.getOrUndefined(decode(text))
 }
 
