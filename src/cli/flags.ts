@@ -54,7 +54,7 @@ export const Moment = (name: string) =>
     Flag.withMetavar("time"),
     Flag.filterMap(
       (text) => Option.fromUndefinedOr(moment(text)),
-      () => "expected a duration such as 7d, 24h or 30m, or a date such as 2026-11-20"
+      () => "a duration such as 7d, 24h or 30m, or a date such as 2026-11-20"
     )
   )
 
@@ -63,7 +63,7 @@ export const Period = (name: string) =>
     Flag.withMetavar("duration"),
     Flag.filterMap(
       (text) => Option.fromUndefinedOr(duration(text)),
-      () => "expected a duration such as 7d, 24h, 30m or 2 days"
+      () => "a duration such as 7d, 24h, 30m or 2 days"
     )
   )
 
@@ -78,7 +78,7 @@ export const Why = Flag.String("why").pipe(
   Flag.withDescription("Why: recorded in the audit log, and shown to whom it concerns"),
   Flag.filter(
     (why) => why.trim() !== "" && why.length <= 2000,
-    () => "expected a reason of 1 to 2,000 characters"
+    () => "a reason of 1 to 2,000 characters"
   )
 )
 
@@ -88,7 +88,7 @@ export const Limit = (most: number) =>
     Flag.withDescription("At most so many"),
     Flag.filter(
       (limit) => limit > 0,
-      () => "expected a number above 0"
+      () => "a number above 0"
     ),
     Flag.withDefault(most)
   )

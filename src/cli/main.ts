@@ -11,8 +11,14 @@ import * as Logger from "effect/Logger"
 import { version } from "../internal/version.ts"
 import { approvals } from "./commands/approvals.ts"
 import { audit } from "./commands/audit.ts"
+import { breaker } from "./commands/breaker.ts"
+import { budget } from "./commands/budget.ts"
 import { call } from "./commands/call.ts"
+import { health } from "./commands/health.ts"
 import { init } from "./commands/init.ts"
+import { kill } from "./commands/kill.ts"
+import { mcp } from "./commands/serve.ts"
+import { stats } from "./commands/stats.ts"
 import { tools } from "./commands/tools.ts"
 import { end } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
@@ -31,8 +37,14 @@ const root = Command.make("interlock").pipe(
     init,
     tools.pipe(Command.provide(withTools)),
     call.pipe(Command.provide(withTools)),
+    mcp.pipe(Command.provide(withTools)),
     approvals.pipe(Command.provide(governed)),
-    audit.pipe(Command.provide(governed))
+    audit.pipe(Command.provide(governed)),
+    budget.pipe(Command.provide(governed)),
+    health.pipe(Command.provide(governed)),
+    stats.pipe(Command.provide(governed)),
+    breaker.pipe(Command.provide(governed)),
+    kill.pipe(Command.provide(governed))
   ]),
   Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
 )

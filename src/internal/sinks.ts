@@ -72,6 +72,7 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
+  sink("cli/commands/serve.ts", ["console"], "names", "the address that is served"),
   sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
   sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
   sink(
@@ -84,6 +85,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("cli/tools.ts", ["console"], "cause", "which source of tools failed, and why"),
   sink("cli/Project.ts", ["file"], "sealed", "the key that it made, to a file of its owner's"),
   sink("cli/commands/call.ts", ["console"], "redacted", "the request to whoever is to confirm it"),
+  sink("cli/commands/breaker.ts", ["audit"], "names", "which circuit an operator opened or closed, and why"),
   sink(
     "cli/commands/audit/look.ts",
     [],
