@@ -73,7 +73,7 @@ export interface Options {
   /** What is written down of every call; the last 1,000 in memory. */
   readonly audit?: AuditLog.MemoryOptions | Another<AuditLog.AuditLog>
   /** Options, or a breaker of another kind: health reads it, so it cannot be replaced afterwards. */
-  readonly breaker?: CircuitBreaker.Options | Layer.Layer<CircuitBreaker.CircuitBreaker>
+  readonly breaker?: CircuitBreaker.Options | Another<CircuitBreaker.CircuitBreaker>
   readonly budget?: ReadonlyArray<Budget.Limit> | Another<Budget.Budget>
   readonly health?: Health.Options
   /** Spans and metrics by default; its sinks stay once added, so it cannot be replaced afterwards. */

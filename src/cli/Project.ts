@@ -23,6 +23,7 @@ import * as Principal from "../Principal.ts"
 import * as SqlApprovals from "../sql/SqlApprovals.ts"
 import * as SqlAuditLog from "../sql/SqlAuditLog.ts"
 import * as SqlBudget from "../sql/SqlBudget.ts"
+import * as SqlCircuitBreaker from "../sql/SqlCircuitBreaker.ts"
 import * as SqlIdempotency from "../sql/SqlIdempotency.ts"
 import * as Sqlite from "../sql/Sqlite.ts"
 import * as SqlKillSwitch from "../sql/SqlKillSwitch.ts"
@@ -170,7 +171,7 @@ const optionsOf = ({ code, config }: Loaded): Interlock.Options => {
     rateLimits: rateLimits ?? [],
     approvals: SqlApprovals.layer(approvals),
     audit: SqlAuditLog.layer(audit),
-    breaker: breaker ?? {},
+    breaker: SqlCircuitBreaker.layer(breaker),
     budget: SqlBudget.layer((budgets ?? []).map(budgetOf)),
     killSwitch: SqlKillSwitch.layer(),
     idempotency: SqlIdempotency.layer(),
