@@ -1,0 +1,254 @@
+/** One operation of a document, read into what its tool needs. */
+
+import * as RawSchema from "../../internal/jsonSchema/compile.ts"
+import type { Json } from "../../internal/jsonSchema/facts.ts"
+import type { Method } from "../OutboundHttp.ts"
+import * as Bodies from "./bodies.ts"
+import type { Schema } from "./definitions.ts"
+import { child, children, type Document, follow, optionalText, type Place, Unusable } from "./document.ts"
+import * as Media from "./media.ts"
+import { shorten } from "./names.ts"
+import * as Parameters from "./parameters.ts"
+import * as Paths from "./paths.ts"
+import * as Schemas from "./schemas.ts"
+import { type Chosen, credentialOf, reservedBy, type Sent } from "./security.ts"
+import { type Base, baseOf, type Choice } from "./servers.ts"
+
+/** Where an operation stands in the document, and what it is selected by. */
+export interface Found {
+  readonly method: Method
+  readonly path: string
+  readonly operationId: string | undefined
+  readonly tags: ReadonlyArray<string>
+  readonly deprecated: boolean
+  readonly item: Place
+  readonly place: Place
+}
+
+export interface Operation extends Pick<Found, "method" | "path" | "operationId" | "tags"> {
+  readonly description: string
+  readonly schema: Json
+  readonly base: Base
+  readonly segments: ReadonlyArray<Paths.Segment>
+  readonly parameters: ReadonlyArray<Parameters.Parameter>
+  readonly body: (Bodies.Body & { readonly argument: string }) | undefined
+  readonly credential: string | undefined
+  readonly reserved: Parameters.Reserved
+  readonly accept: string
+  /** Headers of responses that say something, in lower case. */
+  readonly tells: ReadonlySet<string>
+}
+
+export interface Reading {
+  readonly document: Document
+  readonly maxDescription: number
+  readonly servers: Choice
+  readonly chosen: Chosen
+  /** Where each credential is sent, by its name, and where the schemes are. */
+  readonly sentBy: (credential: string) => Sent | undefined
+  readonly schemes: ReadonlyArray<Sent>
+  /** Headers that are sent with every request, in lower case. */
+  readonly fixed: ReadonlySet<string>
+  readonly skip: (found: Found, problem: Unusable) => void
+}
+
+// --- Finding -----------------------------------------------------------------------
+
+const methods: ReadonlyMap<string, Method> = new Map([
+  ["get", "GET"],
+  ["head", "HEAD"],
+  ["post", "POST"],
+  ["put", "PUT"],
+  ["patch", "PATCH"],
+  ["delete", "DELETE"],
+  ["options", "OPTIONS"]
+])
+
+/** Every operation of the document, in its order; `skip` hears of what is none that a tool could be. */
+export const find = (
+  document: Document,
+  skip: (at: { readonly method: string; readonly path: string }, problem: Unusable) => void
+): ReadonlyArray<Found> => {
+  const found: Array<Found> = []
+  for (const [path, at] of children(child(document.root, "paths"))) {
+    if (path.startsWith("x-")) continue
+    let item: Place
+    try {
+      item = follow(document, at)
+    } catch (problem) {
+      if (!(problem instanceof Unusable)) throw problem
+      skip({ method: "*", path }, problem)
+      continue
+    }
+    for (const [key, place] of children(item)) {
+      const method = methods.get(key)
+      if (key === "trace")
+        skip({ method: "TRACE", path }, new Unusable(place.pointer, "TRACE would send its credentials back"))
+      if (method === undefined || typeof place.value !== "object" || place.value === null) continue
+      const id = child(place, "operationId").value
+      found.push({
+        method,
+        path,
+        operationId: typeof id === "string" && id !== "" ? id : undefined,
+        tags: textsOf(child(place, "tags")),
+        deprecated: child(place, "deprecated").value === true,
+        item,
+        place
+      })
+    }
+  }
+  return found
+}
+
+const textsOf = ({ value }: Place): ReadonlyArray<string> =>
+  Array.isArray(value) ? value.filter((each) => typeof each === "string") : []
+
+// --- Reading -----------------------------------------------------------------------
+
+/** Throws `Unusable` where there can be no tool. */
+export const read = (reading: Reading, found: Found): Operation => {
+  const { document, maxDescription } = reading
+  const { item, method, path, place } = found
+  const segments = Paths.parse(path, item.pointer)
+  const credential = credentialOf(document, place, reading.chosen)
+  const own = credential === undefined ? undefined : reading.sentBy(credential)
+  const secrets = reservedBy(own === undefined ? reading.schemes : [...reading.schemes, own])
+  // A credential that is a cookie is the whole header.
+  const hasCookie = own?.location === "header" && own.name.toLowerCase() === "cookie"
+  const reserved: Parameters.Reserved = {
+    has: (location, name) =>
+      secrets.has(location, name) ||
+      (location === "cookie" && hasCookie) ||
+      (location === "header" && reading.fixed.has(name.toLowerCase()))
+  }
+  const schemas = Schemas.make(document, maxDescription)
+  const body = readBody(document, schemas, found)
+  const argument = "body"
+  const taken = new Set(body === undefined ? [] : [argument])
+  const skip = (problem: Unusable) => reading.skip(found, problem)
+  const parameters = Parameters.read(
+    { document, schemas, maxDescription, reserved, skip },
+    item,
+    place,
+    taken
+  )
+  checkPath(segments, parameters, item)
+  const said = bodyDescription(document, place, maxDescription)
+  const properties: Array<readonly [string, Schema]> = parameters.map((each) => [each.argument, each.schema])
+  if (body !== undefined) {
+    properties.push([argument, said === undefined ? body.schema : schemas.describe(body.schema, said)])
+  }
+  const required = parameters.filter((each) => each.required).map((each) => each.argument)
+  if (body?.required) required.push(argument)
+  const schema = schemas.finish({
+    type: "object",
+    properties: Object.fromEntries(properties),
+    ...(required.length === 0 ? {} : { required }),
+    additionalProperties: false
+  })
+  check(schema, place)
+  return {
+    method,
+    path,
+    operationId: found.operationId,
+    tags: found.tags,
+    description: describe(found, maxDescription),
+    schema,
+    base: baseOf(document, item, place, reading.servers),
+    segments,
+    parameters,
+    body: body === undefined ? undefined : { ...body, argument },
+    credential,
+    reserved,
+    ...responsesOf(document, place)
+  }
+}
+
+/** A request without a body in HTTP's own sense has none, whatever the document says. */
+const readBody = (
+  document: Document,
+  schemas: Schemas.Schemas,
+  { method, place }: Found
+): Bodies.Body | undefined => {
+  const body = Bodies.read(document, schemas, place)
+  if (body === undefined || (method !== "GET" && method !== "HEAD")) return body
+  if (body.required) throw new Unusable(child(place, "requestBody").pointer, `${method} has no body`)
+  return undefined
+}
+
+const bodyDescription = (document: Document, place: Place, maxDescription: number): string | undefined => {
+  const given = child(place, "requestBody")
+  if (given.value === undefined) return undefined
+  const said = optionalText(child(follow(document, given), "description"))
+  return said === undefined || said.trim() === "" ? undefined : shorten(said, maxDescription)
+}
+
+const checkPath = (
+  segments: ReadonlyArray<Paths.Segment>,
+  parameters: ReadonlyArray<Parameters.Parameter>,
+  item: Place
+): void => {
+  const declared = new Set(parameters.filter(({ location }) => location === "path").map(({ name }) => name))
+  const used = Paths.parametersOf(segments)
+  for (const name of used) {
+    if (!declared.has(name))
+      throw new Unusable(item.pointer, `the path's parameter ${JSON.stringify(name)} is not described`)
+  }
+  for (const name of declared) {
+    if (!used.has(name))
+      throw new Unusable(item.pointer, `the parameter ${JSON.stringify(name)} has no place in the path`)
+  }
+}
+
+/** One schema that cannot be used would take the whole toolkit with it. */
+const check = (schema: Json, place: Place): void => {
+  try {
+    RawSchema.compile(schema)
+  } catch (cause) {
+    const why = cause instanceof RangeError ? "it refers to itself without end" : (cause as Error).message
+    throw new Unusable(place.pointer, `the schema of its request cannot be used: ${why}`)
+  }
+}
+
+const describe = ({ method, path, place }: Found, maxDescription: number): string => {
+  const [summary, description] = ["summary", "description"].map((key) => {
+    const { value } = child(place, key)
+    return typeof value === "string" ? value.trim() : ""
+  }) as [string, string]
+  const all = description.startsWith(summary)
+    ? description
+    : description === ""
+      ? summary
+      : `${summary}\n\n${description}`
+  return shorten(all === "" ? `${method} ${path}` : all, maxDescription)
+}
+
+// --- Responses -----------------------------------------------------------------------
+
+const always = ["location", "link", "etag", "last-modified", "content-location"]
+const never = new Set(["set-cookie", "authorization", "www-authenticate", "content-type"])
+
+/** What is asked for, and what is told of the answer's headers. What is wrong with a response's description harms nobody. */
+const responsesOf = (document: Document, place: Place): Pick<Operation, "accept" | "tells"> => {
+  const types: Array<string> = []
+  const headers = new Set(always)
+  for (const [status, at] of children(child(place, "responses"))) {
+    if (!/^2/.test(status)) continue
+    let response = at
+    try {
+      response = follow(document, at)
+    } catch (problem) {
+      if (!(problem instanceof Unusable)) throw problem
+    }
+    types.push(...children(child(response, "content")).map(([type]) => type))
+    for (const [name] of children(child(response, "headers"))) {
+      if (!never.has(name.toLowerCase())) headers.add(name.toLowerCase())
+    }
+  }
+  const wanted = [
+    ...new Set(types.filter((type) => !type.includes("*") && Media.isType(type)).map(Media.essence))
+  ]
+  const json = wanted.filter((type) => Media.kindOf(type) === "json")
+  const first = json.length > 0 || wanted.length === 0 ? ["application/json", ...json] : wanted
+  return { tells: headers, accept: [...new Set([...first, "*/*;q=0.1"])].slice(0, 8).join(", ") }
+}
