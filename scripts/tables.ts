@@ -4,11 +4,14 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import * as Completions from "effect/cli/Completions"
 import { Defaults, Settings, ToolError } from "effect-interlock"
+import { exitCodes } from "effect-interlock/cli"
+import { root } from "../src/cli/main.ts"
 import { doors } from "../test/support/doors.ts"
 import { laws } from "../test/support/laws.ts"
 
-const root = join(import.meta.dirname, "..")
+const folder = join(import.meta.dirname, "..")
 
 const tableOf = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
   [head, head.map(() => "---"), ...rows]
@@ -52,6 +55,26 @@ const settings = () =>
     Settings.settings.map((setting) => [code(setting.name), setting.default, setting.meaning])
   )
 
+const exits = () =>
+  tableOf(
+    ["code", "meaning"],
+    Object.values(exitCodes).map(({ code: number, meaning }) => [code(String(number)), meaning])
+  )
+
+const commands = () => {
+  const listed = (
+    command: Completions.CommandDescriptor,
+    path: string
+  ): ReadonlyArray<ReadonlyArray<string>> => {
+    const name = `${path}${command.name}`
+    const args = command.arguments.map(({ name, required }) => ` ${required ? `<${name}>` : `[${name}]`}`)
+    const own =
+      command.subcommands.length === 0 ? [[code(`${name}${args.join("")}`), command.description ?? ""]] : []
+    return [...own, ...command.subcommands.flatMap((sub) => listed(sub, `${name} `))]
+  }
+  return tableOf(["command", ""], listed(Completions.fromCommand(root), ""))
+}
+
 const defaults = () =>
   tableOf(
     ["default", "value"],
@@ -67,7 +90,9 @@ const tables: ReadonlyMap<string, () => string> = new Map([
   ["errors", errors],
   ["laws", lawsByDoor],
   ["settings", settings],
-  ["defaults", defaults]
+  ["defaults", defaults],
+  ["exits", exits],
+  ["commands", commands]
 ])
 
 /** The page with each of its tables as the code has it now. Throws for a table that does not exist or has no end. */
@@ -90,8 +115,8 @@ const splitOnce = (text: string, separator: string): [string, string] => {
 
 if (import.meta.main) {
   const check = process.argv.includes("--check")
-  for (const page of ["README.md", "docs/laws.md", "docs/configuration.md"]) {
-    const path = join(root, page)
+  for (const page of ["README.md", "docs/laws.md", "docs/configuration.md", "docs/cli.md"]) {
+    const path = join(folder, page)
     if (!existsSync(path)) continue
     const text = readFileSync(path, "utf8")
     const renewed = renew(text)

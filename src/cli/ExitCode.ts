@@ -7,25 +7,26 @@ import type { Status } from "../ToolError.ts"
 
 /** By name; each number means one thing. */
 export const exitCodes = {
-  ok: 0,
-  /** The tool ran and failed, or something broke. */
-  failed: 1,
-  /** The command line or the configuration cannot be used. */
-  usage: 2,
-  /** Governance said no: permissions, policy, limits, budget, a stop, a rejection. */
-  refused: 3,
-  /** A human has to decide first. */
-  pending: 4,
-  /** There is no such tool, or the arguments do not fit it. */
-  invalid: 5,
-  /** Nobody could answer in time: a timeout, an open circuit, an overload, a store or an upstream that is down. */
-  unavailable: 6,
-  /** The batch ended, and not every call succeeded. */
-  partial: 7,
-  /** What was looked at is not as it should be: a broken audit log, an unsafe configuration. */
-  unsound: 8,
-  /** Interrupted by ctrl-c or a signal. */
-  interrupted: 130
+  ok: { code: 0, meaning: "Done; a call succeeded, or was answered by a fallback" },
+  failed: { code: 1, meaning: "The tool ran and failed, or something broke" },
+  usage: { code: 2, meaning: "The command line or the configuration cannot be used" },
+  refused: {
+    code: 3,
+    meaning: "Governance said no: permissions, policy, a limit, a budget, a stop, a rejection"
+  },
+  pending: { code: 4, meaning: "A human has to decide first" },
+  invalid: { code: 5, meaning: "There is no such tool or thing, or the arguments do not fit it" },
+  unavailable: {
+    code: 6,
+    meaning:
+      "Nobody could answer in time: a timeout, an open circuit, an overload, a store or an upstream that is down"
+  },
+  partial: { code: 7, meaning: "The batch ended, and not every call succeeded" },
+  unsound: {
+    code: 8,
+    meaning: "What was looked at is not as it should be: a broken audit log, an unsafe configuration"
+  },
+  interrupted: { code: 130, meaning: "Interrupted by ctrl-c or a signal" }
 } as const
 export type ExitCodeName = keyof typeof exitCodes
 
@@ -56,7 +57,7 @@ const Code = Schema.Literals(Object.keys(exitCodes) as ReadonlyArray<ExitCodeNam
 
 /** The command ends with a code, and all has been said. */
 export class Ended extends Schema.TaggedError<Ended>("interlock/cli/Ended")("Ended", { code: Code }) {
-  override readonly [Runtime.errorExitCode] = exitCodes[this.code]
+  override readonly [Runtime.errorExitCode] = exitCodes[this.code].code
   override readonly [Runtime.errorReported] = false
 }
 
@@ -65,7 +66,7 @@ export class Complaint extends Schema.TaggedError<Complaint>("interlock/cli/Comp
   code: Code,
   complaint: Schema.String
 }) {
-  override readonly [Runtime.errorExitCode] = exitCodes[this.code]
+  override readonly [Runtime.errorExitCode] = exitCodes[this.code].code
   override readonly [Runtime.errorReported] = false
   override get message(): string {
     return this.complaint

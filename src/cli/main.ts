@@ -29,7 +29,8 @@ import { registry } from "./tools.ts"
 const governed = Project.governance.pipe(Layer.provideMerge(Project.layer))
 const withTools = registry.pipe(Layer.provideMerge(governed))
 
-const root = Command.make("interlock").pipe(
+/** The whole tree of commands. */
+export const root = Command.make("interlock").pipe(
   Command.withDescription(
     "Governed tool execution: decides whether a call may run, runs it, and leaves a record"
   ),
