@@ -25,6 +25,7 @@ import type * as Toolset from "../Toolset.ts"
 import * as Calculator from "../toolbox/Calculator.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
+import * as OpenApi from "../toolbox/OpenApi.ts"
 import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
 
 // --- Parts -----------------------------------------------------------------
@@ -128,6 +129,8 @@ export const Config = Schema.Struct({
   /** Which addresses tools may reach that a model gives one; none without it. */
   network: optional(OutboundHttp.Options),
   toolbox: optional(Toolbox),
+  /** Documents by name, which is also the prefix of their tools; files are relative to this one. */
+  openapi: optional(Schema.Record(Schema.NonEmptyString, OpenApi.Options)),
   lambda: optional(Lambda.Options)
 })
 export type Config = typeof Config.Type
