@@ -1,8 +1,10 @@
 /** Tools worth having: each one an `effect/ai` tool with its annotations, and its handler as a layer. */
 export * as Calculator from "./Calculator.ts"
 export * as Credentials from "./Credentials.ts"
+export * as Email from "./Email.ts"
+export { from } from "./from.ts"
 export * as HttpRequest from "./HttpRequest.ts"
+export * as Files from "./Files.ts"
 export * as Lambda from "./Lambda.ts"
 export * as OpenApi from "./OpenApi.ts"
 export * as OutboundHttp from "./OutboundHttp.ts"
-export { from } from "./from.ts"
