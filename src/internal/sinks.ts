@@ -65,6 +65,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("ToolError.ts", [], "caller", "reason, code and a message that tells no value"),
   sink("Batch.ts", [], "caller", "results and progress of the caller's own calls"),
   sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
+  sink("mcp/server/confirmation.ts", ["log"], "cause", "why a client did not ask its human"),
   sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
@@ -72,7 +73,7 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
-  sink("cli/commands/serve.ts", ["console"], "names", "the address that is served"),
+  sink("cli/serving.ts", ["console"], "names", "the address that is served"),
   sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
   sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
   sink(
