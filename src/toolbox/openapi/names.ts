@@ -8,6 +8,9 @@
 
 const maxLength = 64
 
+/** What stands further on in a name is not looked at. */
+const maxRead = 256
+
 /** An operation, as a name is made of it. */
 export interface Named {
   readonly method: string
@@ -20,7 +23,9 @@ export interface Named {
 /** The names of all operations of a document, in their order. */
 export const ofOperations = (operations: ReadonlyArray<Named>, prefix: string): ReadonlyArray<string> => {
   const wanted = operations.map(({ chosen, method, operationId, path }) =>
-    chosen === undefined ? prefix + (fitted(operationId ?? "") || fitted(method.toLowerCase() + path)) : chosen
+    chosen === undefined
+      ? prefix + (fitted(operationId ?? "") || fitted(method.toLowerCase() + path))
+      : chosen
   )
   const counts = new Map<string, number>()
   for (const name of wanted) counts.set(name.toLowerCase(), (counts.get(name.toLowerCase()) ?? 0) + 1)
@@ -35,6 +40,7 @@ export const ofOperations = (operations: ReadonlyArray<Named>, prefix: string): 
 
 const fitted = (text: string): string =>
   text
+    .slice(0, maxRead)
     .normalize("NFKD")
     .replace(/\p{M}+/gu, "")
     .replace(/[^a-zA-Z0-9_-]+/g, "_")
@@ -50,7 +56,8 @@ const hash = (text: string): string => {
 /** An argument's name: as it is where that fits and is free, else with where it goes, and a number. */
 export const ofArgument = (name: string, location: string, taken: ReadonlySet<string>): string => {
   const isFree = (candidate: string): boolean => !taken.has(candidate) && !(candidate in Object.prototype)
-  const base = name.replace(/[^a-zA-Z0-9_.-]+/g, "_").slice(0, maxLength - 12) || "value"
+  const inner = name.slice(0, maxRead).replace(/^[^a-zA-Z0-9_.-]+|[^a-zA-Z0-9_.-]+$/g, "")
+  const base = inner.replace(/[^a-zA-Z0-9_.-]+/g, "_").slice(0, maxLength - 12) || "value"
   if (isFree(base)) return base
   let candidate = `${base}_${location}`
   for (let n = 2; !isFree(candidate); n++) candidate = `${base}_${location}_${n}`
