@@ -112,6 +112,8 @@ export const sinks: ReadonlyArray<Sink> = [
   ),
   sink("ToolExecutor.ts", ["span"], "names", "how many tools a search found, never what was asked"),
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
+  sink("toolbox/Files.ts", ["log"], "names", "that a system has no /proc"),
+  sink("toolbox/files/write.ts", ["file"], "relay", "files that the caller writes, in roots"),
   sink("toolbox/lambda/tool.ts", ["span"], "names", "the function's name, its request id, how long it took"),
 
   sink(

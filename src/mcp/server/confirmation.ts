@@ -8,9 +8,10 @@
  * model does not see the question, and what it writes is no answer: only the
  * client can send one, with the credentials of the principal.
  */
-import type { ClientCapabilities, McpInputRequest, McpServerClient } from "effect/ai/McpSchema"
+import * as McpSchema from "effect/ai/McpSchema"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import type { ApprovalError, Approvals, Request, Unavailable } from "../../Approvals.ts"
 import { describe } from "../../internal/approvals/terminal.ts"
 import * as Principal from "../../Principal.ts"
@@ -24,7 +25,7 @@ export type Answer = "yes" | "no" | undefined
 
 /** Whether the client's human can be asked at all. */
 export const canAsk = (
-  { elicitation }: typeof ClientCapabilities.Type,
+  { elicitation }: McpSchema.ClientCapabilities,
   { actor, id }: Principal.Principal
 ): boolean =>
   elicitation !== undefined &&
@@ -46,17 +47,21 @@ const formOf = (request: Request) => ({
 })
 const box = "confirm"
 
-export const inputRequestOf = (request: Request): McpInputRequest => ({
+export const inputRequestOf = (request: Request): McpSchema.McpInputRequest => ({
   method: "elicitation/create",
   params: { mode: "form", ...formOf(request) }
 })
 
-/** What an elicitation came to: yes is only what was said and ticked. */
+// Effect's classes of fields are made by decoding only.
+const decodeForm = Schema.decodeUnknownSync(McpSchema.ElicitRequestFormParams)
+
+/** What an elicitation came to: yes is only what was accepted and ticked, and a form without the box is no answer. */
 export const answerOf = (result: Readonly<Record<string, unknown>>): Answer => {
   if (result.action === "decline") return "no"
   if (result.action !== "accept") return undefined
   const content = result.content as Readonly<Record<string, unknown>> | undefined
-  return content?.[box] === true ? "yes" : "no"
+  const ticked = content?.[box]
+  return typeof ticked === "boolean" ? (ticked ? "yes" : "no") : undefined
 }
 
 /**
@@ -64,19 +69,18 @@ export const answerOf = (result: Readonly<Record<string, unknown>>): Answer => {
  * fails to ask has not answered.
  */
 export const elicit = (
-  { getClient }: McpServerClient["Service"],
+  { getClient }: McpSchema.McpServerClient["Service"],
   approvals: Approvals["Service"],
   request: Request
 ): Effect.Effect<Answer | "elsewhere", Unavailable> => {
-  const asked = Effect.flatMap(getClient, (client) =>
-    client.elicit({ mode: "form", ...formOf(request) })
-  ).pipe(
+  const form = decodeForm({ mode: "form", ...formOf(request) })
+  const asked = Effect.flatMap(getClient, (client) => client.elicit(form)).pipe(
     Effect.map((result) => answerOf({ ...result })),
     Effect.scoped,
     Effect.catchCause((cause) =>
       Cause.hasInterrupts(cause)
         ? Effect.failCause(cause as Cause.Cause<never>)
-        : Effect.succeed<Answer>(undefined)
+        : Effect.as(Effect.logDebug("The client did not ask its human", cause), undefined)
     )
   )
   return Effect.raceFirst(asked, Effect.as(approvals.decided(request.id), "elsewhere" as const))

@@ -36,7 +36,8 @@ export const annotationOf = <I, S>(tool: Tool.Any, key: Context.Key<I, S>): S | 
 const hintsOf = (facts: ToolFacts, title: string | undefined): McpSchema.Tool["annotations"] => {
   const hints = defined({
     readOnlyHint: facts.readonly,
-    destructiveHint: facts.destructive,
+    // What only reads destroys nothing; without a word of ours Effect would say that it does.
+    destructiveHint: facts.readonly === true ? false : facts.destructive,
     idempotentHint: facts.idempotent,
     openWorldHint: facts.openWorld
   })
