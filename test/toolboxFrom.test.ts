@@ -215,6 +215,7 @@ describe("Toolbox.from", () => {
     const { toolkit } = from({ name: "quiet", annotations: { readonly: undefined } }, () => undefined)
     const { capabilities, destructive, readonly } = ToolAnnotations.read(toolkit.tools.quiet)
     assert.deepStrictEqual([capabilities, destructive, readonly], [undefined, undefined, undefined])
+    assert.strictEqual(toolkit.tools.quiet.annotations.mapUnsafe.size, 0)
     const misspelled = { readOnly: true } as object
     assert.throws(
       () => from({ name: "wrong", annotations: misspelled }, () => undefined),
