@@ -3,12 +3,26 @@
  * machine and counts connections, a dialer keeps where it is sent: neither sees
  * anything of the attempts in `support/ssrfAttempts.ts`.
  */
+import * as Net from "node:net"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import { Effect, Layer, type Scope } from "effect"
 import type { OutboundHttp } from "effect-interlock/toolbox"
 import * as fc from "fast-check"
-import { client, type Listening, names, recording, send, serve, serveRaw, text } from "./support/outbound.ts"
+import { CurrentDialer } from "../src/toolbox/outbound/dial.ts"
+import { legitimate } from "./support/legitimateUrls.ts"
+import {
+  type Answer,
+  client,
+  type Listening,
+  names,
+  recording,
+  send,
+  serve,
+  serveRaw,
+  text
+} from "./support/outbound.ts"
 import * as Attempts from "./support/ssrfAttempts.ts"
+import { authority, identity } from "./support/x509.ts"
 
 type Reason = OutboundHttp.OutboundError["reason"]
 
@@ -300,4 +314,39 @@ describe("a header that would make another request of it", () => {
       assert.strictEqual(accepted(), 0)
     })
   )
+})
+
+describe("a request to where one may go", () => {
+  const hosts = [...new Set(legitimate.map(([, host]) => host.replace(/:\d+$/, "")))]
+  const ca = authority("test")
+
+  /** As if the servers had the ports that the URLs name. */
+  const servers = Effect.gen(function* () {
+    const answer: Answer = ({ headers, url }, response) => response.end(`${headers.host} ${url}`)
+    const plain = yield* serve(answer, { host: friend })
+    const secure = yield* serve(answer, { host: friend, identity: identity(ca, hosts) })
+    const dialled: Array<string> = []
+    const dialer = Layer.succeed(CurrentDialer, (address: string, port: number) => {
+      dialled.push(address)
+      return Net.connect({ host: address, port: port === 443 || port === 8443 ? secure.port : plain.port })
+    })
+    return { dialer: { dialled, layer: dialer } }
+  })
+  const zone = names(Object.fromEntries(hosts.map((host) => [host, [friend]])))
+  const options = { allowedAddresses: [friend], allowedPorts: [8080, 8443], certificates: [ca.cert] }
+
+  it("is spelled out in more than 50 ways", () => {
+    assert.isAtLeast(legitimate.length, 50)
+  })
+
+  for (const [url, host, path] of legitimate) {
+    it.live(`arrives as it was meant: ${url}`, () =>
+      Effect.gen(function* () {
+        const { dialer } = yield* servers
+        const response = yield* Effect.provide(send({ url }), client(options, { dialer, zone }))
+        assert.strictEqual(text(response), `${host} ${path}`)
+        assert.deepStrictEqual(dialer.dialled, [friend])
+      })
+    )
+  }
 })

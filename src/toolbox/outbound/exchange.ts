@@ -65,10 +65,11 @@ const lost = "ECONNRESET"
 
 // --- What goes out -----------------------------------------------------------
 
+/** Path and query, as they are written. */
 const pathOf = ({ credential, target: { url } }: Hop): string => {
-  const path = `${url.pathname}${url.search}`
+  const path = url.href.slice(url.origin.length)
   if (credential?.type !== "query") return path
-  return `${path}${url.search === "" ? "?" : "&"}${Secrets.parameterOf(credential)}`
+  return `${path}${url.search === "" ? (path.endsWith("?") ? "" : "?") : "&"}${Secrets.parameterOf(credential)}`
 }
 
 const headersOf = ({ body, credential, headers, method, target }: Hop): ReadonlyMap<string, string> => {
