@@ -67,6 +67,15 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
   sink("mcp/server/confirmation.ts", ["log"], "cause", "why a client did not ask its human"),
   sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
+  sink(
+    "mcp/Gateway.ts",
+    ["log", "publish"],
+    "relay",
+    "at debug, what servers print, without their own secrets"
+  ),
+  sink("mcp/Upstream.ts", ["log"], "names", "why a server's list could not be looked at"),
+  sink("mcp/Pins.ts", ["file"], "names", "definitions of other servers' tools"),
+  sink("mcp/gateway/http.ts", ["network"], "relay", "calls, to the server that has the tool"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
   sink("ToolRegistry.ts", ["publish"], "names", "that its tools have changed"),

@@ -1,0 +1,467 @@
+/**
+ * One connection to a server, by the official SDK's client.
+ *
+ * Effect's own `McpClient` is not used: it speaks one version of the protocol
+ * that is chosen beforehand, of two (2025-11-25 and 2026-07-28), where a gateway
+ * meets servers of all of them; it hears neither progress nor changed lists; it
+ * cannot be asked anything; and one tool that is not as it should be fails the
+ * whole list (`effect/ai/McpClient`, 4.1.0).
+ *
+ * Of the SDK, what checks results is not used: one bad entry would fail a list,
+ * and its check of structured content generates code. Lists are read as data
+ * here, and results are checked in `results.ts`.
+ */
+import type * as Sdk from "@modelcontextprotocol/client"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import * as Retry from "../../Retry.ts"
+import type { ChildProcessTransport } from "./childProcess.ts"
+import type { Definition } from "./definitions.ts"
+import { shown, UpstreamError } from "./errors.ts"
+import { endedEarly, type HttpTransport } from "./http.ts"
+
+// --- Models ----------------------------------------------------------------
+
+type Json = Readonly<Record<string, unknown>>
+
+/** What a server asks of its client during a call: the method's name and its parameters. */
+export interface Question {
+  readonly method: "elicitation/create" | "sampling/createMessage"
+  readonly params: unknown
+}
+
+export interface Progress {
+  readonly progress: number
+  readonly total?: number | undefined
+  readonly message?: string | undefined
+}
+
+/** What a server does unasked. Called from the connection's callbacks: must not throw. */
+export interface Hooks {
+  readonly onChanged: (what: "tools" | "prompts" | "resources") => void
+  readonly onLog: (params: Json) => void
+  readonly onQuestion: (question: Question, signal: AbortSignal) => Promise<unknown>
+  /** What was ignored, for operators. */
+  readonly onNoise: (message: string) => void
+  /** The connection has ended by itself. */
+  readonly onEnded: () => void
+}
+
+export interface Call {
+  readonly name: string
+  readonly arguments: unknown
+  readonly inputResponses?: Json | undefined
+  readonly requestState?: string | undefined
+  /** What the client of this call can be asked; only servers of protocol 2026-07-28 look at it for each call. */
+  readonly clientCapabilities?: Json | undefined
+}
+
+export interface Session {
+  readonly protocol: string
+  /** Since 2026-07-28 a server asks by its results, and is asked again. */
+  readonly asksByResult: boolean
+  readonly server: { readonly name: string; readonly version: string } | undefined
+  readonly offers: { readonly prompts: boolean; readonly resources: boolean; readonly completions: boolean }
+  /** What a list holds, page after page; `false` where it has no end. */
+  readonly list: (
+    what: "tools" | "prompts" | "resources" | "resourceTemplates"
+  ) => Effect.Effect<{ readonly items: ReadonlyArray<unknown>; readonly whole: boolean }, UpstreamError>
+  /** Calls a tool; the result as it came. Interruption is sent on. */
+  readonly call: (
+    call: Call,
+    definition: Definition,
+    onProgress: ((progress: Progress) => void) | undefined
+  ) => Effect.Effect<unknown, UpstreamError>
+  /** Any other request. */
+  readonly request: (method: string, params: Json) => Effect.Effect<unknown, UpstreamError>
+  /** Why the connection ended, where that is known; for people. */
+  readonly ending: () => string | undefined
+}
+
+/** What of a connection is remembered for the next one. */
+export interface Memory {
+  /** The server does not know the newest protocol, and need not be asked. */
+  older: boolean
+  /** The server speaks over events, as it was before 2025-03-26. */
+  sse: boolean
+}
+
+type Transport = ChildProcessTransport | HttpTransport
+
+export interface Options {
+  readonly sdk: typeof Sdk
+  readonly name: string
+  readonly version: string
+  readonly timeout: Duration.Duration
+  /** Makes a transport that was not used before. */
+  readonly transport: (memory: Memory) => Transport
+  /** Whether a server that does not know the newer transport is tried with the older. */
+  readonly maybeSse: boolean
+  readonly memory: Memory
+  readonly hooks: Hooks
+  /** Takes secrets out of a text. */
+  readonly hide: (text: string) => string
+}
+
+// --- Limits ----------------------------------------------------------------
+
+const maxPages = 100
+const maxItems = 2000
+
+/** As long as a timer takes: calls have their time from the pipeline, which interrupts them. */
+const forever = 2_147_483_647
+
+// --- Opening ---------------------------------------------------------------
+
+/** Connects; the connection is closed with the scope. */
+export const open = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<Session, UpstreamError, Scope.Scope> {
+  const { memory } = options
+  const first = yield* Effect.exit(connect(options))
+  if (Exit.isSuccess(first)) return first.value
+  // Another way is tried where the server's answer says that there may be one.
+  const error = first.cause.reasons.find((reason) => reason._tag === "Fail")?.error
+  if (error === undefined || !isOtherEra(error, options))
+    return yield* Exit.mapError(first, reasonOf(options))
+  memory.older = true
+  if (options.maybeSse) memory.sse = true
+  return yield* Effect.mapError(connect(options), (again) => {
+    memory.sse = false
+    memory.older = false
+    return reasonOf(options)(options.maybeSse ? error : again)
+  })
+})
+
+/** What could not be opened, with the transport's own word on it. */
+interface Failed {
+  readonly error: unknown
+  readonly ending: string | undefined
+}
+
+const reasonOf =
+  ({ hide, name, timeout }: Options) =>
+  ({ ending, error }: Failed): UpstreamError =>
+    connecting(name, error, ending, timeout, hide)
+
+/**
+ * A process that ends where it is asked for what it does not know is of an older protocol (and so may one be that never
+ * answers); a URL that has no such thing may be one that speaks over events.
+ */
+const isOtherEra = ({ error }: Failed, { maybeSse, memory, sdk }: Options): boolean => {
+  if (memory.older || memory.sse) return false
+  if (maybeSse) return [400, 404, 405, 406, 415].includes(statusOf(error) ?? 0)
+  return error instanceof sdk.SdkError && error.code === sdk.SdkErrorCode.EraNegotiationFailed
+}
+
+const connect = (options: Options): Effect.Effect<Session, Failed, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { hooks, memory, sdk, timeout, version } = options
+    const millis = Duration.toMillis(timeout)
+    const transport = options.transport(memory)
+    const client = new sdk.Client(
+      { name: "interlock", version },
+      {
+        capabilities: { elicitation: { form: {} }, sampling: {} },
+        versionNegotiation: { mode: "auto", probe: { timeoutMs: Math.min(10_000, millis / 2) } },
+        inputRequired: { autoFulfill: false },
+        jsonSchemaValidator: unchecked,
+        listChanged: Object.fromEntries(
+          (["tools", "prompts", "resources"] as const).map((what) => [
+            what,
+            { autoRefresh: false, debounceMs: 0, onChanged: () => hooks.onChanged(what) }
+          ])
+        )
+      }
+    )
+    client.setNotificationHandler("notifications/message", ({ params }) => hooks.onLog(params))
+    for (const method of ["elicitation/create", "sampling/createMessage"] as const) {
+      client.setRequestHandler(
+        method,
+        ({ params }, { mcpReq }) => hooks.onQuestion({ method, params }, mcpReq.signal) as Promise<never>
+      )
+    }
+    client.onerror = (error) => hooks.onNoise(shown(error.message, options.hide))
+    const state = { connected: false, closing: false }
+    client.onclose = () => {
+      if (state.connected && !state.closing) hooks.onEnded()
+    }
+    yield* Effect.addFinalizer(() =>
+      Effect.promise(async () => {
+        state.closing = true
+        await client.close().catch(() => undefined)
+        // A client that never came to use its transport does not close it.
+        await transport.close().catch(() => undefined)
+      })
+    )
+    yield* Effect.tryPromise({
+      try: (signal) =>
+        client.connect(transport, {
+          signal,
+          timeout: millis,
+          ...(memory.older ? { prior: { kind: "legacy" } as const } : {})
+        }),
+      catch: (error): Failed => ({ error, ending: transport.ending })
+    })
+    state.connected = true
+    const asksByResult = client.getProtocolEra() === "modern"
+    memory.older = !asksByResult
+    if (client.autoOpenedSubscription !== undefined) {
+      yield* Effect.forkScoped(keepListening(client, client.autoOpenedSubscription, hooks))
+    }
+    return makeSession(options, client, transport, asksByResult)
+  })
+
+/** Since 2026-07-28 changes are told on a stream, which may end before the connection does: what was missed is asked for. */
+const keepListening = (
+  client: Sdk.Client,
+  first: Sdk.McpSubscription,
+  { onChanged, onNoise }: Hooks
+): Effect.Effect<void> => {
+  const { prompts, resources, tools } = client.getServerCapabilities() ?? {}
+  const filter = {
+    ...(tools?.listChanged === true ? { toolsListChanged: true } : {}),
+    ...(prompts?.listChanged === true ? { promptsListChanged: true } : {}),
+    ...(resources?.listChanged === true ? { resourcesListChanged: true } : {})
+  }
+  const listen = Effect.tryPromise({
+    try: (signal) => client.listen(filter, { signal }),
+    catch: (error) => onNoise(shown(messageOf(error)))
+  }).pipe(Effect.retry(Retry.exponential({ base: "1 second", max: "1 minute" })))
+  const follow = (subscription: Sdk.McpSubscription): Effect.Effect<void> =>
+    Effect.flatMap(
+      Effect.promise(() => subscription.closed),
+      (how) =>
+        how === "local"
+          ? Effect.void
+          : Effect.flatMap(
+              Effect.tap(Effect.orDie(listen), () =>
+                Effect.sync(() => {
+                  for (const what of ["tools", "prompts", "resources"] as const) onChanged(what)
+                })
+              ),
+              follow
+            )
+    )
+  return follow(first)
+}
+
+// --- Using -----------------------------------------------------------------
+
+const makeSession = (
+  { hide, name, sdk, timeout }: Options,
+  client: Sdk.Client,
+  transport: Transport,
+  asksByResult: boolean
+): Session => {
+  const fail = (error: unknown) => calling(sdk, name, error, transport.ending, hide)
+  /** A promise of the client's, whose signal is aborted by interruption. */
+  const asking = <A>(ask: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, UpstreamError> =>
+    Effect.callback<A, UpstreamError>((resume, signal) => {
+      ask(signal).then(
+        (value) => resume(Exit.succeed(value)),
+        (error: unknown) => resume(Exit.fail(fail(error)))
+      )
+    })
+  const soon = <A>(ask: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, UpstreamError> =>
+    Effect.timeoutOrElse(asking(ask), {
+      duration: timeout,
+      orElse: () =>
+        Effect.fail(
+          new UpstreamError({
+            reason: "unavailable",
+            server: name,
+            detail: `it did not answer within ${Duration.format(timeout)}`
+          })
+        )
+    })
+  const request = (method: string, params: Json) =>
+    soon((signal) =>
+      client.request({ method, params } as Sdk.Request, anything, { signal, timeout: forever })
+    ) as Effect.Effect<unknown, UpstreamError>
+  const capabilities = client.getServerCapabilities() ?? {}
+  const version = client.getServerVersion()
+  return {
+    protocol: client.getNegotiatedProtocolVersion() ?? "unknown",
+    asksByResult,
+    server:
+      version === undefined ? undefined : { name: shown(version.name), version: shown(version.version) },
+    offers: {
+      prompts: capabilities.prompts !== undefined,
+      resources: capabilities.resources !== undefined,
+      completions: capabilities.completions !== undefined
+    },
+    list: Effect.fnUntraced(function* (what) {
+      const items: Array<unknown> = []
+      const cursors = new Set<string>()
+      let cursor: string | undefined
+      for (let page = 0; page < maxPages && items.length < maxItems; page++) {
+        const result = yield* request(methods[what], cursor === undefined ? {} : { cursor })
+        const { [what]: found, nextCursor } = result as Json
+        if (!Array.isArray(found)) {
+          return yield* new UpstreamError({
+            reason: "result",
+            server: name,
+            detail: `its list of ${words[what]} is none`
+          })
+        }
+        for (const item of found) items.push(item)
+        if (typeof nextCursor !== "string") return { items, whole: true }
+        if (cursors.has(nextCursor)) break
+        cursors.add(nextCursor)
+        cursor = nextCursor
+      }
+      return { items, whole: false }
+    }),
+    call: ({ clientCapabilities, ...params }, definition, onProgress) =>
+      asking((signal) =>
+        client.callTool(
+          {
+            ...(params as Sdk.CallToolRequest["params"]),
+            ...(asksByResult && clientCapabilities !== undefined
+              ? { _meta: { [sdk.CLIENT_CAPABILITIES_META_KEY]: clientCapabilities } }
+              : {})
+          },
+          {
+            signal,
+            timeout: forever,
+            allowInputRequired: true,
+            // For the headers that it may ask for; without a schema for the result, which is checked here.
+            toolDefinition: { name: definition.name, inputSchema: definition.inputSchema as never },
+            ...(onProgress === undefined ? {} : { onprogress: onProgress })
+          }
+        )
+      ),
+    request,
+    ending: () => transport.ending
+  }
+}
+
+const methods = {
+  tools: "tools/list",
+  prompts: "prompts/list",
+  resources: "resources/list",
+  resourceTemplates: "resources/templates/list"
+} as const
+
+const words = {
+  tools: "tools",
+  prompts: "prompts",
+  resources: "resources",
+  resourceTemplates: "resource templates"
+} as const
+
+/** A result is looked at where it is used. */
+const anything: Sdk.StandardSchemaV1<unknown, unknown> = {
+  "~standard": { version: 1, vendor: "interlock", validate: (value) => ({ value }) }
+}
+
+const unchecked: Sdk.jsonSchemaValidator = {
+  getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined })
+}
+
+// --- What went wrong -------------------------------------------------------
+
+const statusOf = (error: unknown): number | undefined => {
+  const data = (error as { readonly data?: { readonly status?: unknown } } | null)?.data
+  return typeof data?.status === "number" ? data.status : undefined
+}
+
+/** The code of Node's own errors, also of one that is wrapped. */
+const codeOf = (error: unknown): string | undefined => {
+  for (let each = error, depth = 0; each instanceof Error && depth < 4; each = each.cause, depth++) {
+    if ("code" in each && typeof each.code === "string" && /^(?:E[A-Z]{3,}|UND_ERR_\w+)$/.test(each.code))
+      return each.code
+  }
+  return undefined
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+const connecting = (
+  server: string,
+  error: unknown,
+  ending: string | undefined,
+  timeout: Duration.Duration,
+  hide: (text: string) => string
+): UpstreamError => {
+  const status = statusOf(error)
+  if (status === 401 || status === 403 || (error instanceof Error && error.name === "UnauthorizedError")) {
+    return unauthorized(server, status ?? 401)
+  }
+  const code = codeOf(error)
+  const timedOut = (error as { readonly code?: unknown } | null)?.code === "REQUEST_TIMEOUT"
+  return new UpstreamError({
+    reason: "start",
+    server,
+    detail:
+      ending ??
+      (timedOut
+        ? `it did not answer within ${Duration.format(timeout)}`
+        : status !== undefined
+          ? `it answered with the status ${status}`
+          : code !== undefined
+            ? `it cannot be reached (${code})`
+            : shown(messageOf(error), hide))
+  })
+}
+
+const unauthorized = (server: string, status: number): UpstreamError =>
+  new UpstreamError({
+    reason: "unauthorized",
+    server,
+    detail: `it answered with the status ${status}; give it a credential or headers`
+  })
+
+const calling = (
+  sdk: typeof Sdk,
+  server: string,
+  error: unknown,
+  ending: string | undefined,
+  hide: (text: string) => string
+): UpstreamError => {
+  const lost = (detail: string, sent: boolean) =>
+    new UpstreamError({ reason: "lost", server, detail, code: sent ? "ECONNRESET" : "ECONNREFUSED" })
+  if (error instanceof sdk.ProtocolError) {
+    if (error.code === endedEarly) {
+      const code = "ERR_STREAM_PREMATURE_CLOSE"
+      return new UpstreamError({ reason: "lost", server, detail: "its answer ended early", code })
+    }
+    return new UpstreamError({
+      reason: "answer",
+      server,
+      detail: shown(error.message, hide),
+      code: error.code
+    })
+  }
+  const status = statusOf(error)
+  if (status === 401 || status === 403) return unauthorized(server, status)
+  // A session that the server has forgotten: nothing of the call was looked at.
+  if (status === 404) return lost("it has ended the session", false)
+  if (status !== undefined) {
+    return new UpstreamError({
+      reason: "answer",
+      server,
+      detail: `it answered with the status ${status}`,
+      status
+    })
+  }
+  if (error instanceof sdk.SdkError) {
+    switch (error.code) {
+      case sdk.SdkErrorCode.NotConnected:
+        return lost(ending ?? "it is not connected", false)
+      case sdk.SdkErrorCode.ConnectionClosed:
+        return lost(ending ?? "the connection was closed", true)
+      default:
+        return new UpstreamError({ reason: "result", server, detail: shown(error.message, hide) })
+    }
+  }
+  const code = codeOf(error)
+  const notSent = code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EPIPE"].includes(code)
+  return lost(
+    ending ?? (code === undefined ? "the connection failed" : `the connection failed (${code})`),
+    !notSent
+  )
+}
