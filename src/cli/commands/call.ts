@@ -12,7 +12,7 @@ import { Stdio } from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Approvals from "../../Approvals.ts"
 import * as Evaluation from "../../Evaluation.ts"
-import { describe } from "../../internal/approvals/terminal.ts"
+import { describe } from "../../internal/approvals/describe.ts"
 import type { ToolCall } from "../../ToolCall.ts"
 import type { ToolExecutor } from "../../ToolExecutor.ts"
 import { type Registered, ToolRegistry } from "../../ToolRegistry.ts"
@@ -57,7 +57,8 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
       )
       if (!agreed) {
         yield* approvals.reject(request.id)
-        return { ...result, status: "rejected" as const }
+        const { error: _, ...unsaid } = result
+        return { ...unsaid, status: "rejected" as const }
       }
       const { token } = yield* approvals.grant(request.id)
       return yield* executor.resume(token)
@@ -75,7 +76,7 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
 
 /** What a tool says of its own failure, beside what governance says of the call. */
 const failureOf = ({ error }: ToolResult): string => {
-  if (error === undefined) return ""
+  if (error === undefined) return "It has not run."
   const failure = error.reason._tag === "ToolFailed" ? error.reason.failure : undefined
   const message = (failure as { readonly message?: unknown } | undefined)?.message
   const said = typeof message === "string" ? message : failure === undefined ? "" : text(failure)

@@ -8,6 +8,7 @@ import * as Principal from "../../Principal.ts"
 import { CurrentRun } from "../../Run.ts"
 import { after } from "../exits.ts"
 import { plain } from "../plainText.ts"
+import { describe } from "./describe.ts"
 
 type Service = Approvals["Service"]
 
@@ -37,7 +38,7 @@ const atTerminal = (approvals: Service, terminal: Terminal): Service => {
 
   const settle = Effect.fnUntraced(function* (request: Request) {
     const asked = Effect.gen(function* () {
-      yield* terminal.display(describe(request))
+      yield* terminal.display(`\n${describe(request)}\nLet ${plain(request.tool)} run? [y/N] `)
       return yield* terminal.readLine
     })
     // Whoever closes the terminal has not decided.
@@ -70,26 +71,4 @@ const atTerminal = (approvals: Service, terminal: Terminal): Service => {
           : Exit.succeed(asked)
       )
   }
-}
-
-/** What the person must know, the call first and the question last, so that nothing long pushes either away. */
-export const describe = (request: Request): string => {
-  const { actor, copied, findings, risk, tool, view, why } = request
-  const lines = [
-    "",
-    `${plain(tool)} needs your confirmation (risk: ${risk})`,
-    `  for     ${plain(request.principal)}${request.tenant === undefined ? "" : ` of ${plain(request.tenant)}`}`,
-    ...(actor === undefined ? [] : [`  asked by ${actor.kind} ${plain(actor.id)}`]),
-    ...why.map(({ message, rule }) => `  why     ${plain(message)} [${plain(rule)}]`),
-    ...findings.map(({ message }) => `  warning ${plain(message)}`),
-    ...copied.map(
-      ({ path, possibly, tool }) =>
-        `  warning ${plain(path)} ${possibly ? "may have been" : "was"} copied from what ${plain(tool)} returned, which is not trusted`
-    ),
-    "  arguments",
-    ...(JSON.stringify(view.value, null, 2) ?? "none").split("\n").map((line) => `    ${plain(line)}`),
-    ...view.masked.map(({ path, rule }) => `  hidden  ${plain(path)} [${plain(rule)}]`),
-    `Let ${plain(tool)} run? [y/N] `
-  ]
-  return lines.join("\n")
 }

@@ -13,7 +13,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type { ApprovalError, Approvals, Request, Unavailable } from "../../Approvals.ts"
-import { describe } from "../../internal/approvals/terminal.ts"
+import { describe } from "../../internal/approvals/describe.ts"
+import { plain } from "../../internal/plainText.ts"
 import * as Principal from "../../Principal.ts"
 import { CurrentRun } from "../../Run.ts"
 import type { Reason } from "../../ToolError.ts"
@@ -35,10 +36,7 @@ export const canAsk = (
 
 /** The question as a form of one box: what a client fills in by itself is no answer, for the box has no default. */
 const formOf = (request: Request) => ({
-  // As at a terminal, but for its keys.
-  message: describe(request)
-    .replace(/ \[y\/N\] $/, "")
-    .trim(),
+  message: `${describe(request)}\nLet ${plain(request.tool)} run?`,
   requestedSchema: {
     type: "object" as const,
     properties: { [box]: { type: "boolean" as const, title: "Let it run" } },

@@ -1,7 +1,7 @@
 /** Requests as text: a row of each, and one as a person must see it who decides. */
 import type { Request } from "../../../Approvals.ts"
+import { describe } from "../../../internal/approvals/describe.ts"
 import { mayNotGrant } from "../../../internal/approvals/rules.ts"
-import { describe } from "../../../internal/approvals/terminal.ts"
 import { plain } from "../../../internal/plainText.ts"
 import type { Principal } from "../../../Principal.ts"
 import * as Output from "../../Output.ts"
@@ -41,7 +41,7 @@ export const list =
 export const card = (request: Request, paint: Output.Paint): string => {
   const { createdAt, decidedAt, decidedBy, expiresAt, id, reason, risk, tool } = request
   // What is said to whoever is asked at a terminal begins with a title and ends with the question.
-  const asked = describe(request).split("\n").slice(2, -1)
+  const asked = describe(request).split("\n").slice(1)
   const decided =
     decidedAt === undefined
       ? []
