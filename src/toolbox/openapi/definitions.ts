@@ -3,6 +3,7 @@
  * in `$defs`.
  */
 import { isRecord, type Json } from "../../internal/jsonSchema/facts.ts"
+import { Unusable } from "./document.ts"
 import * as Keywords from "./keywords.ts"
 
 /** What is put in its place nests at most so deep; below, references stay. */
@@ -14,10 +15,13 @@ export type Schema = Json | boolean
 /** Stands for a schema elsewhere until it is known how often it is referred to. */
 export class Reference {
   readonly name: string
+  /** Where the schema stands in the document. */
+  readonly pointer: string
   readonly beside: Json
 
-  constructor(name: string, beside: Json) {
+  constructor(name: string, pointer: string, beside: Json) {
     this.name = name
+    this.pointer = pointer
     this.beside = beside
   }
 }
@@ -27,7 +31,7 @@ export const describe = (schema: Schema, description: string): Schema => {
   if (schema === false) return schema
   if (schema === true) return { description }
   return schema instanceof Reference
-    ? (new Reference(schema.name, { ...schema.beside, description }) as unknown as Schema)
+    ? (new Reference(schema.name, schema.pointer, { ...schema.beside, description }) as unknown as Schema)
     : { ...schema, description }
 }
 
@@ -40,8 +44,9 @@ export const annotations: ReadonlySet<string> = new Set([
   "deprecated"
 ])
 
-/** A schema with everything that it refers to. */
+/** A schema with everything that it refers to; throws `Unusable`. */
 export const finish = (schema: Json, definitions: ReadonlyMap<string, Schema | Reference>): Json => {
+  refuseEndless(definitions)
   const counts = countOf(schema, definitions)
   const kept = new Map<string, unknown>()
   const waiting: Array<string> = []
@@ -95,6 +100,39 @@ const countOf = (
     } else if (typeof value === "object" && value !== null) stack.push(...Object.values(value))
   }
   return counts
+}
+
+/** A schema that describes a value by itself describes nothing, and a validator would not come to an end. */
+const refuseEndless = (definitions: ReadonlyMap<string, Schema | Reference>): void => {
+  const above = new Map<string, number>()
+  const below = new Map(
+    Array.from(definitions, ([name, definition]) => [name, ofSameValue(definition)] as const)
+  )
+  for (const references of below.values()) {
+    for (const { name } of references) above.set(name, (above.get(name) ?? 0) + 1)
+  }
+  const free = [...below.keys()].filter((name) => !above.has(name))
+  for (let name = free.pop(); name !== undefined; name = free.pop()) {
+    for (const reference of below.get(name) ?? []) {
+      const left = above.get(reference.name)! - 1
+      if (left === 0) above.delete(reference.name)
+      else above.set(reference.name, left)
+      if (left === 0) free.push(reference.name)
+    }
+  }
+  const endless = [...below.values()].flat().find(({ name }) => above.has(name))
+  if (endless !== undefined) throw new Unusable(endless.pointer, "refers to itself without end")
+}
+
+const sameValue = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else"]
+
+/** The references in a schema that are about its own value, and not about a part of it. */
+const ofSameValue = (schema: unknown): ReadonlyArray<Reference> => {
+  if (schema instanceof Reference) return [schema, ...ofSameValue(schema.beside)]
+  if (Array.isArray(schema)) return schema.flatMap(ofSameValue)
+  if (!isRecord(schema)) return []
+  const dependent = isRecord(schema["dependentSchemas"]) ? Object.values(schema["dependentSchemas"]) : []
+  return [...sameValue.map((keyword) => schema[keyword]), ...dependent].flatMap(ofSameValue)
 }
 
 /** It holds no other schema, so it may be repeated. */

@@ -5,6 +5,7 @@
  * A name must not depend on what else is in the document, lest a policy that names it comes to mean another
  * operation. So names that would be equal all get a suffix that is worked out from the operation itself, and so do names that are cut.
  */
+import { digest } from "../../internal/digest.ts"
 
 const maxLength = 64
 
@@ -33,7 +34,7 @@ export const ofOperations = (operations: ReadonlyArray<Named>, prefix: string): 
     const { chosen, method, path } = operations[index]!
     if (chosen !== undefined) return chosen
     if (counts.get(name.toLowerCase()) === 1 && name.length <= maxLength) return name
-    const suffix = `_${hash(`${method} ${path}`)}`
+    const suffix = `_${digest([method, path]).slice(0, 8)}`
     return name.slice(0, maxLength - suffix.length) + suffix
   })
 }
@@ -45,13 +46,6 @@ const fitted = (text: string): string =>
     .replace(/\p{M}+/gu, "")
     .replace(/[^a-zA-Z0-9_-]+/g, "_")
     .replace(/^_+|_+$/g, "")
-
-/** FNV-1a with 32 bits, twice: names that a document's author wants to be equal can be, and are then refused. */
-const hash = (text: string): string => {
-  let low = 0x811c9dc5
-  for (const byte of new TextEncoder().encode(text)) low = Math.imul(low ^ byte, 0x01000193) >>> 0
-  return low.toString(36).padStart(7, "0")
-}
 
 /** An argument's name: as it is where that fits and is free, else with where it goes, and a number. */
 export const ofArgument = (name: string, location: string, taken: ReadonlySet<string>): string => {

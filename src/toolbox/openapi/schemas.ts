@@ -50,6 +50,8 @@ export interface Schemas {
 
 export const make = (document: Document, maxDescription: number): Schemas => {
   const names = new Map<string, string>()
+  const taken = new Set<string>()
+  const alike = new Map<string, number>()
   const definitions = new Map<string, Schema>()
   const waiting: Array<readonly [name: string, place: Place]> = []
   let parts = 0
@@ -74,9 +76,12 @@ export const make = (document: Document, maxDescription: number): Schemas => {
     const known = names.get(place.pointer)
     if (known !== undefined) return known
     const base = place.pointer.slice(place.pointer.lastIndexOf("/") + 1).replace(/[^\w.-]+/g, "_") || "schema"
-    const taken = new Set(names.values())
     let name = base
-    for (let n = 2; taken.has(name) || name in Object.prototype; n++) name = `${base}_${n}`
+    for (let n = (alike.get(base) ?? 0) + 1; taken.has(name) || name in Object.prototype; n++) {
+      name = `${base}_${n}`
+      alike.set(base, n)
+    }
+    taken.add(name)
     names.set(place.pointer, name)
     waiting.push([name, place])
     return name
@@ -144,9 +149,9 @@ export const make = (document: Document, maxDescription: number): Schemas => {
     const isReference = node["$ref"] !== undefined
     const entries =
       isReference && document.version === "3.0" ? annotations(node) : keywords(place, node, hides)
-    return isReference
-      ? new Reference(nameOf(resolve(place)), Object.fromEntries(entries))
-      : nullable(node, entries)
+    if (!isReference) return nullable(node, entries)
+    const to = resolve(place)
+    return new Reference(nameOf(to), to.pointer, Object.fromEntries(entries))
   }
 
   const annotations = (node: Json): Array<[string, unknown]> =>
