@@ -168,8 +168,11 @@ const make = Effect.fnUntraced(function* (
   const maxBytes = whole("OutboundHttp: maxResponseBytes", options.maxResponseBytes ?? 1_048_576)
   const connectTimeout = millis("OutboundHttp: connectTimeout", options.connectTimeout ?? "5 seconds")
   const readTimeout = millis("OutboundHttp: readTimeout", options.readTimeout ?? "30 seconds")
+  const ports = (options.allowedPorts ?? []).map((port) =>
+    whole("OutboundHttp: allowedPorts", port, 1, 65_535)
+  )
   const credentials = yield* Credentials
-  const targets: Targets.Rules = { ...options, ports: new Set([80, 443, ...(options.allowedPorts ?? [])]) }
+  const targets: Targets.Rules = { ...options, ports: new Set([80, 443, ...ports]) }
   const dialing: Dial.Options = {
     dns: Option.getOrElse(yield* Effect.serviceOption(Dns.Dns), () => systemDns),
     dialer: yield* Dial.CurrentDialer,

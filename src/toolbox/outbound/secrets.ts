@@ -44,6 +44,8 @@ export const formsOf = (credential: Credential): ReadonlyArray<string> => {
     encodeURIComponent(secret),
     new URLSearchParams([["", secret]]).toString().slice(1),
     JSON.stringify(secret).slice(1, -1),
+    // Node reads the bytes of a header as Latin 1.
+    Buffer.from(secret, "utf8").toString("latin1"),
     ...(credential.type === "basic" ? [pairOf(credential)] : [])
   ]
   // The longest first: a shorter one may be part of it.
