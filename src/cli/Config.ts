@@ -20,9 +20,11 @@ import * as Schema from "effect/Schema"
 import { Capability } from "../Capability.ts"
 import type * as Interlock from "../Interlock.ts"
 import { Period } from "../internal/period.ts"
+import * as Gateway from "../mcp/Gateway.ts"
 import { Policy } from "../SecurityPolicy.ts"
 import type * as Toolset from "../Toolset.ts"
 import * as Calculator from "../toolbox/Calculator.ts"
+import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
@@ -86,6 +88,8 @@ const CredentialEntry = Schema.Union([
 
 const Toolbox = Schema.Struct({
   calculator: optional(Calculator.Options),
+  /** Folders are relative to this file. */
+  files: optional(Files.Options),
   http_request: optional(HttpRequest.Options)
 })
 
@@ -131,7 +135,15 @@ export const Config = Schema.Struct({
   toolbox: optional(Toolbox),
   /** Documents by name, which is also the prefix of their tools; files are relative to this one. */
   openapi: optional(Schema.Record(Schema.NonEmptyString, OpenApi.Options)),
-  lambda: optional(Lambda.Options)
+  lambda: optional(Lambda.Options),
+  /** Other people's MCP servers, in the shape that clients know. */
+  mcpServers: optional(Gateway.Servers),
+  gateway: optional(
+    Schema.Struct({
+      /** Whether the tools of a server that is seen for the first time are accepted; `first-use` by default. */
+      pins: optional(Schema.Literals(["first-use", "required"]))
+    })
+  )
 })
 export type Config = typeof Config.Type
 

@@ -14,6 +14,7 @@ import { audit } from "./commands/audit.ts"
 import { breaker } from "./commands/breaker.ts"
 import { budget } from "./commands/budget.ts"
 import { call } from "./commands/call.ts"
+import { gateway } from "./commands/gateway.ts"
 import { health } from "./commands/health.ts"
 import { init } from "./commands/init.ts"
 import { kill } from "./commands/kill.ts"
@@ -21,13 +22,16 @@ import { mcp } from "./commands/serve.ts"
 import { stats } from "./commands/stats.ts"
 import { tools } from "./commands/tools.ts"
 import { end } from "./ExitCode.ts"
+import * as Upstreams from "./gateway.ts"
 import * as Output from "./Output.ts"
 import * as Project from "./Project.ts"
 import { registry } from "./tools.ts"
 
 /** Governance alone: for commands that look and act, and call no tool. */
 const governed = Project.governance.pipe(Layer.provideMerge(Project.layer))
-const withTools = registry.pipe(Layer.provideMerge(governed))
+/** The configuration's own tools; and with them those of upstream servers. */
+const withOwnTools = registry.pipe(Layer.provideMerge(governed))
+const withTools = Upstreams.layer.pipe(Layer.provideMerge(withOwnTools))
 
 /** The whole tree of commands. */
 export const root = Command.make("interlock").pipe(
@@ -38,7 +42,8 @@ export const root = Command.make("interlock").pipe(
     init,
     tools.pipe(Command.provide(withTools)),
     call.pipe(Command.provide(withTools)),
-    mcp.pipe(Command.provide(withTools)),
+    mcp.pipe(Command.provide(withOwnTools)),
+    gateway.pipe(Command.provide(withTools)),
     approvals.pipe(Command.provide(governed)),
     audit.pipe(Command.provide(governed)),
     budget.pipe(Command.provide(governed)),

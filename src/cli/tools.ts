@@ -10,6 +10,7 @@ import * as ToolRegistry from "../ToolRegistry.ts"
 import * as Toolset from "../Toolset.ts"
 import * as Calculator from "../toolbox/Calculator.ts"
 import type { Credentials } from "../toolbox/Credentials.ts"
+import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
@@ -62,8 +63,11 @@ const sourcesOf = ({ loaded, resolve }: Project["Service"]): ReadonlyArray<Sourc
     })
     sources.push({ name, toolset: made })
   }
-  const { calculator, http_request } = config.toolbox ?? {}
+  const { calculator, files, http_request } = config.toolbox ?? {}
   add("calculator", calculator, (options) => Toolset.make(Calculator.toolkit, Calculator.layer(options)))
+  add("files", files, ({ roots, ...options }) =>
+    Toolset.make(Files.toolkit, Files.layer({ ...options, roots: resolved(roots, resolve) }))
+  )
   add("http_request", http_request, HttpRequest.make)
   add("lambda", config.lambda, Lambda.fromOptions)
   for (const [name, options] of Object.entries(config.openapi ?? {})) {
@@ -72,6 +76,18 @@ const sourcesOf = ({ loaded, resolve }: Project["Service"]): ReadonlyArray<Sourc
   for (const [index, toolset] of (code.tools ?? []).entries())
     add(`tools[${index}]`, toolset, (given) => given)
   return sources
+}
+
+/** Folders as the configuration means them. */
+const resolved = (
+  roots: Files.Options["roots"],
+  resolve: (path: string) => string
+): Files.Options["roots"] => {
+  const at = (root: Files.Root): Files.Root =>
+    typeof root === "string" ? resolve(root) : { ...root, path: resolve(root.path) }
+  return Files.isRoot(roots)
+    ? at(roots)
+    : Object.fromEntries(Object.entries(roots).map(([name, root]) => [name, at(root)]))
 }
 
 /** The hosts that the configuration names for a document may be reached for it, beside those that all tools may reach. */

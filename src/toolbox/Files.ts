@@ -87,8 +87,10 @@ const rootsOf = (roots: Options["roots"]): Settings["roots"] => {
   return new Map(named.map(([name, root]) => [name, rootOf(root)]))
 }
 
-type Root = typeof Root.Type
-const isRoot = (roots: Options["roots"]): roots is Root =>
+export type Root = typeof Root.Type
+
+/** Whether it is one folder, and not several by name. */
+export const isRoot = (roots: Options["roots"]): roots is Root =>
   typeof roots === "string" ||
   (typeof roots.path === "string" && Object.keys(roots).every((key) => key === "path" || key === "readonly"))
 const rootOf = (root: Root): RootOptions => (typeof root === "string" ? { path: root } : root)

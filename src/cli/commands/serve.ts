@@ -4,7 +4,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 
-const flags = {
+export const flags = {
   http: Flag.Int("http").pipe(
     Flag.withMetavar("port"),
     Flag.withDescription("Serve over HTTP on this port, 0 for any, in the place of stdio"),
@@ -17,7 +17,7 @@ const flags = {
 }
 
 /** Loaded where it is needed: other commands begin sooner without servers. */
-const serve = ({ host, http }: { readonly host: string; readonly http: Option.Option<number> }) =>
+export const serve = ({ host, http }: { readonly host: string; readonly http: Option.Option<number> }) =>
   Effect.flatMap(
     Effect.promise(() => import("../serving.ts")),
     ({ serve }) => serve(host, Option.getOrUndefined(http))
