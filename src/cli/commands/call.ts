@@ -8,31 +8,17 @@ import * as Prompt from "effect/cli/Prompt"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Stdio } from "effect/Stdio"
-import * as Stream from "effect/Stream"
 import * as Approvals from "../../Approvals.ts"
 import * as Evaluation from "../../Evaluation.ts"
 import { describe } from "../../internal/approvals/describe.ts"
 import type { ToolCall } from "../../ToolCall.ts"
 import type { ToolExecutor } from "../../ToolExecutor.ts"
 import { type Registered, ToolRegistry } from "../../ToolRegistry.ts"
-import { isUsable, type ToolResult } from "../../ToolResult.ts"
-import { complain, end, ofStatus } from "../ExitCode.ts"
+import type { ToolResult } from "../../ToolResult.ts"
+import { complain } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import { asPrincipal } from "../Project.ts"
-
-// --- The call --------------------------------------------------------------
-
-/** Arguments as they were typed, or as stdin has them. */
-const paramsOf = Effect.fnUntraced(function* (given: Option.Option<string>) {
-  const typed = Option.getOrElse(given, () => "{}")
-  const text = typed === "-" ? yield* Stream.mkString(Stream.decodeText((yield* Stdio).stdin)) : typed
-  return yield* Effect.try({ try: () => JSON.parse(text) as unknown, catch: (cause) => cause }).pipe(
-    Effect.catch((cause) =>
-      complain("usage", `The arguments are not JSON: ${cause instanceof Error ? cause.message : cause}`)
-    )
-  )
-})
+import { paramsOf, showResult } from "../result.ts"
 
 const optional = <K extends string, A>(key: K, value: Option.Option<A>): { readonly [P in K]?: A } =>
   Option.match(value, {
@@ -40,9 +26,7 @@ const optional = <K extends string, A>(key: K, value: Option.Option<A>): { reado
     onSome: (some) => ({ [key]: some }) as { readonly [P in K]?: A }
   })
 
-// --- What is shown ---------------------------------------------------------
-
-const text = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value, null, 2))
+// --- A human -----------------------------------------------------------
 
 const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
   Effect.gen(function* () {
@@ -74,30 +58,10 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
     return result
   })
 
-/** What a tool says of its own failure, beside what governance says of the call. */
-const failureOf = ({ error }: ToolResult): string => {
-  if (error === undefined) return "It has not run."
-  const failure = error.reason._tag === "ToolFailed" ? error.reason.failure : undefined
-  const message = (failure as { readonly message?: unknown } | undefined)?.message
-  const said = typeof message === "string" ? message : failure === undefined ? "" : text(failure)
-  return [error.message, ...(said === "" ? [] : said.split("\n"))]
-    .map((line) => Output.cell(line, 2_000))
-    .join("\n  ")
-}
-
-const show = Effect.fnUntraced(function* (
-  result: ToolResult,
-  executor: ToolExecutor<Registered>,
-  asked: string
-) {
-  yield* Output.print(result, ({ status, value }, paint) =>
-    isUsable(result) ? text(value ?? null) : `${paint.red(status)}  ${failureOf(result)}`
-  )
-  if (result.status === "not_found") {
-    const near = yield* executor.search(asked.replaceAll("_", " "), { limit: 3 })
-    if (near.length > 0) yield* Console.error(`Did you mean ${near.map(({ tool }) => tool.name).join(", ")}?`)
-  }
-  yield* end(ofStatus[result.status])
+/** Names that are like one that no tool has. */
+const suggest = Effect.fnUntraced(function* (executor: ToolExecutor<Registered>, name: string) {
+  const near = yield* executor.search(name.replaceAll("_", " "), { limit: 3 })
+  if (near.length > 0) yield* Console.error(`Did you mean ${near.map(({ tool }) => tool.name).join(", ")}?`)
 })
 
 // --- Commands --------------------------------------------------------------
@@ -132,25 +96,21 @@ export const call = Command.make(
     asPrincipal(
       Effect.gen(function* () {
         const executor = yield* (yield* ToolRegistry).executor
-        if (Option.isSome(resume)) return yield* show(yield* executor.resume(resume.value), executor, "")
+        if (Option.isSome(resume)) return yield* showResult(yield* executor.resume(resume.value))
         if (Option.isNone(tool))
           return yield* complain("usage", "Say which tool: interlock call <tool> '<json>'")
         const request: ToolCall = {
           tool: tool.value,
-          params: yield* paramsOf(params),
+          params: yield* paramsOf(Option.getOrElse(params, () => "{}")),
           ...optional("id", id),
           ...optional("idempotencyKey", key)
         }
         if (explain) return yield* Output.print(yield* executor.evaluate(request), Evaluation.format)
-        if (wait) {
-          const result = executor.execute(request)
-          return yield* show(yield* Approvals.wait(result), executor, tool.value)
-        }
-        const result = yield* executor.execute(request)
-        return yield* show(
-          result.status === "pending_confirmation" ? yield* howToGoOn(result, executor) : result,
-          executor,
-          tool.value
+        const called = executor.execute(request)
+        const result = yield* wait ? Approvals.wait(called) : called
+        if (result.status === "not_found") yield* suggest(executor, tool.value)
+        return yield* showResult(
+          result.status === "pending_confirmation" ? yield* howToGoOn(result, executor) : result
         )
       })
     )
