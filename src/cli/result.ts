@@ -8,7 +8,15 @@ import * as Output from "./Output.ts"
 
 /** Arguments as they were typed, or as stdin has them where they are `-`. */
 export const paramsOf = Effect.fnUntraced(function* (typed: string) {
-  // --- Shown -----------------------------------------------------------------
+  const text = typed === "-" ? yield* Stream.mkString(Stream.decodeText((yield* Stdio).stdin)) : typed
+  return yield* Effect.try({ try: () => JSON.parse(text) as unknown, catch: (cause) => cause }).pipe(
+    Effect.catch((cause) =>
+      complain("usage", `The arguments are not JSON: ${cause instanceof Error ? cause.message : cause}`)
+    )
+  )
+})
+
+// --- Shown -----------------------------------------------------------------
 
 /** Texts as they are, what MCP servers answer as its parts, and everything else as JSON. */
 const text = (value: unknown): string =>
