@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Domains from "../internal/domains.ts"
+import * as Headers from "./outbound/headers.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -71,7 +72,7 @@ const problemOf = (credential: Credential): string | undefined => {
   }
   switch (credential.type) {
     case "bearer":
-      return isFieldValue(Redacted.value(credential.token)) ? undefined : "the token cannot stand in a header"
+      return isSendable(credential.token) ? undefined : "the token cannot stand in a header"
     case "basic":
       if (/[:\p{Cc}]/u.test(credential.username)) {
         return "the user name must not have colons or control characters"
@@ -80,15 +81,19 @@ const problemOf = (credential: Credential): string | undefined => {
         ? "the password must not have control characters"
         : undefined
     case "header":
-      if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(credential.name)) return "the header's name is none"
-      return isFieldValue(Redacted.value(credential.value)) ? undefined : "the value cannot stand in a header"
+      return (
+        Headers.nameProblem(credential.name) ??
+        (isSendable(credential.value) ? undefined : "the value cannot stand in a header")
+      )
     case "query":
-      return undefined
+      return credential.name === "" ? "the parameter needs a name" : undefined
   }
 }
 
-/** Visible ASCII, with spaces only inside (RFC 9110, 5.5). */
-const isFieldValue = (text: string): boolean => /^[!-~](?:[ -~]*[!-~])?$/.test(text)
+const isSendable = (secret: Redacted.Redacted): boolean => {
+  const value = Redacted.value(secret)
+  return value !== "" && Headers.isValue(value)
+}
 
 // --- Service ---------------------------------------------------------------
 

@@ -25,6 +25,17 @@ const reserved = new Set([
 const isReserved = (name: string): boolean =>
   reserved.has(name) || name.startsWith("proxy-") || name.startsWith("x-forwarded-")
 
+/** Why a header of this name cannot be set; `undefined` where it can. */
+export const nameProblem = (name: string): string | undefined => {
+  if (!/^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,256}$/.test(name)) {
+    return "a header's name must be made of letters, digits and dashes"
+  }
+  return isReserved(name.toLowerCase()) ? `the header ${name.toLowerCase()} cannot be set` : undefined
+}
+
+/** Whether a header can have this value: visible ASCII, with spaces and tabs only inside. */
+export const isValue = (value: string): boolean => /^(?:[!-~](?:[\t -~]*[!-~])?)?$/.test(value)
+
 const maxHeaders = 100
 const maxBytes = 16_384
 
@@ -32,22 +43,20 @@ const maxBytes = 16_384
 export const read = (
   headers: Readonly<Record<string, string>>
 ): Result.Result<ReadonlyMap<string, string>, OutboundError> => {
-  const invalid = (what: string) => Result.fail(problem("invalid_request", what))
+  const invalid = (what: string) =>
+    Result.fail(problem("invalid_request", `The headers are not valid: ${what}.`))
   const found = new Map<string, string>()
   let bytes = 0
   for (const [name, value] of Object.entries(headers)) {
-    if (!/^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,256}$/.test(name)) {
-      return invalid("A header's name must be made of letters, digits and dashes.")
-    }
+    const wrong = nameProblem(name)
+    if (wrong !== undefined) return invalid(wrong)
     const key = name.toLowerCase()
-    if (isReserved(key)) return invalid(`The header ${key} cannot be set.`)
-    if (typeof value !== "string" || !/^(?:[!-~](?:[\t -~]*[!-~])?)?$/.test(value)) {
-      return invalid(`The value of the header ${key} must be visible ASCII, without line breaks.`)
-    }
-    if (found.has(key)) return invalid(`The header ${key} is there twice.`)
+    if (!isValue(value)) return invalid(`the value of ${key} must be visible ASCII without line breaks`)
+    if (found.has(key)) return invalid(`${key} is there twice`)
     found.set(key, value)
     bytes += key.length + value.length
   }
-  if (found.size > maxHeaders || bytes > maxBytes) return invalid("The headers are too many, or too long.")
-  return Result.succeed(found)
+  return found.size > maxHeaders || bytes > maxBytes
+    ? invalid(`there are more than ${maxHeaders}, or more than ${maxBytes} bytes of them`)
+    : Result.succeed(found)
 }

@@ -7,7 +7,6 @@ import { type OutboundError, problem } from "./error.ts"
 import * as Headers from "./headers.ts"
 import type { Hop } from "./hops.ts"
 import * as Secrets from "./secrets.ts"
-import * as Targets from "./targets.ts"
 import * as Url from "./url.ts"
 
 /** The methods that there are; `CONNECT` and `TRACE` are for proxies and for looking at them. */
@@ -54,9 +53,7 @@ export const begin = Effect.fnUntraced(function* (
 
 /** Why the credential cannot go with the request. */
 const credentialRefusal = ({ headers, target }: Hop, credential: Credential): string | undefined => {
-  if (Targets.violated({ allowedDomains: credential.hosts }, target) !== undefined) {
-    return "The credential may not be sent to this host."
-  }
+  if (!Secrets.isFor(credential, target.host)) return "The credential may not be sent to this host."
   if (credential.type === "query") {
     return target.url.searchParams.has(credential.name)
       ? "The credential is sent in the query: leave that parameter out."

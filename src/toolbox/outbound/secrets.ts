@@ -1,6 +1,11 @@
 /** How a credential is sent, and how it is kept out of what comes back. */
 import * as Redacted from "effect/Redacted"
 import type { Credential } from "../Credentials.ts"
+import { violated } from "./targets.ts"
+
+/** Whether the credential may be sent to this host. */
+export const isFor = (credential: Credential, host: string): boolean =>
+  violated({ allowedDomains: credential.hosts }, host) === undefined
 
 type InQuery = Extract<Credential, { readonly type: "query" }>
 

@@ -19,7 +19,7 @@ export const refusal = (
   target: Target
 ): OutboundError | undefined => {
   const { host, port } = target
-  const rule = violated(own, target) ?? violated(lists, target)
+  const rule = violated(own, host) ?? violated(lists, host)
   if (rule !== undefined) {
     return problem(
       "blocked",
@@ -38,7 +38,7 @@ export const refusal = (
 /** Which of the lists refuses the host. */
 export const violated = (
   { allowedDomains, deniedDomains }: Lists,
-  { host }: Target
+  host: string
 ): "allowedDomains" | "deniedDomains" | undefined =>
   Domains.compile({ allowed: allowedDomains, denied: deniedDomains })(
     host.includes(":") ? `[${host}]` : host,
