@@ -76,6 +76,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/Upstream.ts", ["log"], "names", "why a server's list could not be looked at"),
   sink("mcp/Pins.ts", ["file"], "names", "definitions of other servers' tools"),
   sink("mcp/gateway/http.ts", ["network"], "relay", "calls, to the server that has the tool"),
+  sink("toolbox/slack/client.ts", ["network"], "relay", "what a call of Slack's tools says, to Slack"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
   sink("ToolRegistry.ts", ["publish"], "names", "that its tools have changed"),
@@ -83,6 +84,8 @@ export const sinks: ReadonlyArray<Sink> = [
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
   sink("cli/serving.ts", ["console"], "names", "the address that is served"),
+  sink("cli/commands/run.ts", ["console"], "caller", "results of the batch, to whoever runs it"),
+  sink("cli/progressLine.ts", ["console"], "names", "how many calls of a batch ended, and how"),
   sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
   sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
   sink(

@@ -23,7 +23,6 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Handlers from "../Handlers.ts"
@@ -33,6 +32,7 @@ import { millis, whole } from "../internal/options.ts"
 import { Period } from "../internal/period.ts"
 import * as ToolAnnotations from "../ToolAnnotations.ts"
 import { Credentials } from "./Credentials.ts"
+import { credentialFor, isLoopback, matches, mayBeSent } from "./credentialFor.ts"
 import * as Address from "./email/address.ts"
 import * as EmailError from "./email/EmailError.ts"
 import * as Message from "./email/message.ts"
@@ -118,9 +118,9 @@ interface Settings {
 
 /** Throws a `RangeError` that names the option which makes no sense. */
 const settingsOf = (options: Options): Settings => {
-  const local = isLoopback(options.host)
-  const security = options.security ?? (options.port === 465 ? "tls" : local ? "none" : "starttls")
-  if (security === "none" && !local && options.login !== undefined) {
+  const security =
+    options.security ?? (options.port === 465 ? "tls" : isLoopback(options.host) ? "none" : "starttls")
+  if (options.login !== undefined && !mayBeSent({ host: options.host, encrypted: security !== "none" })) {
     throw new RangeError('Email: security "none" would send the password of login in clear text')
   }
   if (options.credential !== undefined && options.login !== undefined) {
@@ -145,7 +145,7 @@ const settingsOf = (options: Options): Settings => {
     },
     rules: {
       from: from.success,
-      allows: hostsOf(options.allowedDomains),
+      allows: matches(options.allowedDomains),
       maxRecipients: whole("Email: maxRecipients", options.maxRecipients ?? 10)
     },
     maxBytes: whole("Email: maxBytes", options.maxBytes ?? 10 * 1024 * 1024)
@@ -172,7 +172,7 @@ export const layer = (
               says: `it has ${bytes.length} bytes, and may have ${maxBytes}`
             })
           }
-          const login = options.login ?? (yield* loginOf(credentials, options.credential, server))
+          const login = yield* loginOf(options, credentials, server)
           const envelope = { from: rules.from.address, to: mail.recipients }
           const taken = yield* Smtp.deliver(nodemailer, server, login, envelope, bytes)
           return { message_id: id, ...taken }
@@ -182,36 +182,15 @@ export const layer = (
   )
 }
 
-/** The credential of a name, looked up for each mail, where it may be sent to the server. */
-const loginOf = Effect.fnUntraced(function* (
+/** Who logs in: looked up for each mail, so that a secret may change. */
+const loginOf = (
+  options: Options,
   credentials: Credentials["Service"],
-  name: string | undefined,
   { host, security }: Smtp.Server
-): Effect.fn.Return<Smtp.Login | undefined, EmailError.EmailError> {
-  if (name === undefined) return undefined
-  const credential = yield* Effect.mapError(credentials.get(name), () =>
-    EmailError.make("credential", { says: "there is none of its name" })
-  )
-  if (credential.type !== "basic") {
-    return yield* EmailError.make("credential", { says: "it has no user name and password" })
-  }
-  if (!hostsOf(credential.hosts)(host)) {
-    return yield* EmailError.make("credential", { says: "it may not be sent to this host" })
-  }
-  if (security === "none" && !isLoopback(host) && credential.overHttp !== true) {
-    return yield* EmailError.make("credential", { says: "it may not be sent in clear text" })
-  }
-  return { username: credential.username, password: credential.password }
-})
-
-/** Whether a host is among those that the patterns name. */
-const hostsOf = (patterns: ReadonlyArray<string>): ((host: string) => boolean) => {
-  const violation = Domains.compile({ allowed: patterns })
-  return (host) => violation({ host }, [["host"]]) === undefined
-}
-
-const isLoopback = (host: string): boolean => {
-  if (host.toLowerCase() === "localhost") return true
-  const address = NetAddress.ipFromString(host)
-  return Result.isSuccess(address) && NetAddress.isLoopback(address.success)
-}
+): Effect.Effect<Smtp.Login | undefined, EmailError.EmailError> =>
+  options.credential === undefined
+    ? Effect.succeed(options.login)
+    : Effect.mapError(
+        credentialFor(credentials, options.credential, "basic", { host, encrypted: security !== "none" }),
+        (says) => EmailError.make("credential", { says })
+      )
