@@ -264,7 +264,7 @@ describe("references", () => {
       "in a circle",
       { $ref: "#/components/schemas/A" },
       { A: { $ref: "#/components/schemas/B" }, B: { $ref: "#/components/schemas/A" } },
-      `${body}/$ref: leads in a circle`
+      `${body}/$ref: leads in a circle, or too far`
     ],
     ["of a kind that is not known", { $dynamicRef: "#a" }, {}, `${body}/$dynamicRef: is not supported`],
     ["that is no text", { $ref: 7 }, {}, `${body}/$ref: expected a reference, found a number`],

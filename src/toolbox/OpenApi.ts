@@ -134,10 +134,6 @@ export const make = Effect.fnUntraced(function* (
   const { document, url } = yield* Source.load(options.document, options.documentCredential)
   const schemes = Security.schemesOf(document)
   const credentials = yield* credentialsOf(options, schemes)
-  const sentBy = (name: string) => {
-    const credential = credentials.get(name)
-    return credential === undefined ? undefined : Security.sentBy(credential)
-  }
 
   const skipped: Array<Skipped> = []
   const skip = (
@@ -146,7 +142,7 @@ export const make = Effect.fnUntraced(function* (
   ): void => {
     skipped.push({ operation: `${method} ${path}`, pointer: problem.pointer, reason: problem.why })
   }
-  const all = Operation.find(document, skip)
+  const all = yield* orFail("document")(attempt(() => Operation.find(document, skip)))
   const overrides = yield* overridesOf(all, options.operations ?? {})
   const names = Names.ofOperations(
     all.map((found) => ({ ...found, chosen: overrides.get(found)?.name })),
@@ -175,7 +171,7 @@ export const make = Effect.fnUntraced(function* (
     servers: { baseUrl: options.baseUrl, documentUrl: url, variables: options.serverVariables ?? {} },
     chosen: { credentials: options.credentials ?? {}, credential: options.credential },
     schemes: Array.from(schemes.values(), ({ sent }) => sent),
-    sentBy,
+    credentials,
     fixed: new Set(fixed.success.keys()),
     skip
   }
@@ -191,14 +187,13 @@ export const make = Effect.fnUntraced(function* (
   if (tools.size === 0) return yield* nothingLeft(skipped)
 
   const http = yield* OutboundHttp.OutboundHttp
-  const implemented = Array.from(tools, ([name, [operation, own]]): Toolset.Implemented => {
-    const sent = operation.credential === undefined ? undefined : sentBy(operation.credential)
-    const secretParameter = sent?.location === "query" ? sent.name : undefined
-    return {
+  const implemented = Array.from(
+    tools,
+    ([name, [operation, own]]): Toolset.Implemented => ({
       tool: OpenApiTool.make(name, operation, options.annotations ?? {}, own),
-      handler: (params: Json) => Call.run(operation, params, { http, headers, maxBytes, secretParameter })
-    }
-  })
+      handler: (params: Json) => Call.run(operation, params, { http, headers, maxBytes })
+    })
+  )
   return {
     ...Toolset.dynamic(implemented),
     operations: new Map(Array.from(tools, ([name, [operation]]) => [name, described(operation)])),

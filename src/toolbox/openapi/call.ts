@@ -15,15 +15,13 @@ export interface Options {
   /** Sent with every request. */
   readonly headers: Readonly<Record<string, string>>
   readonly maxBytes: number
-  /** The parameter of the query that the credential is sent in. */
-  readonly secretParameter: string | undefined
 }
 
 /** Runs an operation with arguments that fit its schema. */
 export const run = Effect.fnUntraced(function* (
   operation: Operation,
   params: Json,
-  { headers, http, maxBytes, secretParameter }: Options
+  { headers, http, maxBytes }: Options
 ): Effect.fn.Return<
   Response.Response,
   OpenApiError | OutboundHttp.OutboundError | OutboundHttp.StatusFailure
@@ -43,7 +41,8 @@ export const run = Effect.fnUntraced(function* (
   }
   for (let redirects = 0; ; redirects++) {
     const response = yield* http.request(request)
-    const next = redirects < maxRedirects ? redirected(request, response, secretParameter) : undefined
+    const next =
+      redirects < maxRedirects ? redirected(request, response, operation.secretParameter) : undefined
     if (next !== undefined) {
       request = next
       continue

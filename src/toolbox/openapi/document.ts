@@ -13,7 +13,7 @@ const maxDepth = 200
 const maxValues = 5_000_000
 
 /** So many references in a row lead nowhere. */
-const maxHops = 100
+export const maxHops = 100
 
 // --- Errors ----------------------------------------------------------------
 
@@ -189,5 +189,5 @@ export const follow = (document: Document, from: Place): Place => {
     if (reference === undefined) return here
     here = target(document, here, text(child(here, "$ref"), "a reference"))
   }
-  throw new Unusable(`${from.pointer}/$ref`, "leads in a circle")
+  throw new Unusable(`${from.pointer}/$ref`, "leads in a circle, or too far")
 }

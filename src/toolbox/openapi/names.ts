@@ -33,7 +33,8 @@ export const ofOperations = (operations: ReadonlyArray<Named>, prefix: string): 
   return wanted.map((name, index) => {
     const { chosen, method, path } = operations[index]!
     if (chosen !== undefined) return chosen
-    if (counts.get(name.toLowerCase()) === 1 && name.length <= maxLength) return name
+    const isOwn = counts.get(name.toLowerCase()) === 1 && !(name in Object.prototype)
+    if (isOwn && name.length <= maxLength) return name
     const suffix = `_${digest([method, path]).slice(0, 8)}`
     return name.slice(0, maxLength - suffix.length) + suffix
   })

@@ -1,17 +1,29 @@
 /** One operation of a document, read into what its tool needs. */
 
+import * as Domains from "../../internal/domains.ts"
 import * as RawSchema from "../../internal/jsonSchema/compile.ts"
 import type { Json } from "../../internal/jsonSchema/facts.ts"
+import type { Credential } from "../Credentials.ts"
 import type { Method } from "../OutboundHttp.ts"
 import * as Bodies from "./bodies.ts"
 import type { Schema } from "./definitions.ts"
-import { child, children, type Document, follow, optionalText, type Place, Unusable } from "./document.ts"
+import {
+  attempt,
+  child,
+  children,
+  type Document,
+  follow,
+  optionalText,
+  type Place,
+  record,
+  Unusable
+} from "./document.ts"
 import * as Media from "./media.ts"
 import { shorten } from "./names.ts"
 import * as Parameters from "./parameters.ts"
 import * as Paths from "./paths.ts"
 import * as Schemas from "./schemas.ts"
-import { type Chosen, credentialOf, reservedBy, type Sent } from "./security.ts"
+import { type Chosen, credentialOf, reservedBy, type Sent, sentBy } from "./security.ts"
 import { type Base, baseOf, type Choice } from "./servers.ts"
 
 /** Where an operation stands in the document, and what it is selected by. */
@@ -33,6 +45,8 @@ export interface Operation extends Pick<Found, "method" | "path" | "operationId"
   readonly parameters: ReadonlyArray<Parameters.Parameter>
   readonly body: (Bodies.Body & { readonly argument: string }) | undefined
   readonly credential: string | undefined
+  /** The parameter of the query that the credential is sent in. */
+  readonly secretParameter: string | undefined
   readonly reserved: Parameters.Reserved
   readonly accept: string
   /** Headers of responses that say something, in lower case. */
@@ -44,8 +58,8 @@ export interface Reading {
   readonly maxDescription: number
   readonly servers: Choice
   readonly chosen: Chosen
-  /** Where each credential is sent, by its name, and where the schemes are. */
-  readonly sentBy: (credential: string) => Sent | undefined
+  readonly credentials: ReadonlyMap<string, Credential>
+  /** Where any of the document's security schemes is sent. */
   readonly schemes: ReadonlyArray<Sent>
   /** Headers that are sent with every request, in lower case. */
   readonly fixed: ReadonlySet<string>
@@ -64,27 +78,36 @@ const methods: ReadonlyMap<string, Method> = new Map([
   ["options", "OPTIONS"]
 ])
 
-/** Every operation of the document, in its order; `skip` hears of what is none that a tool could be. */
+/** Every operation of the document, in its order; `skip` hears of what is none that a tool could be. Throws `Unusable`. */
 export const find = (
   document: Document,
   skip: (at: { readonly method: string; readonly path: string }, problem: Unusable) => void
 ): ReadonlyArray<Found> => {
   const found: Array<Found> = []
-  for (const [path, at] of children(child(document.root, "paths"))) {
+  const paths = child(document.root, "paths")
+  // There need be none in 3.1, and the caller says so.
+  if (paths.value !== undefined) record(paths)
+  for (const [path, at] of children(paths)) {
     if (path.startsWith("x-")) continue
-    let item: Place
-    try {
-      item = follow(document, at)
-    } catch (problem) {
-      if (!(problem instanceof Unusable)) throw problem
-      skip({ method: "*", path }, problem)
+    const item = attempt(() => {
+      const item = follow(document, at)
+      record(item, "a path item")
+      return item
+    })
+    if (item instanceof Unusable) {
+      skip({ method: "*", path }, item)
       continue
     }
     for (const [key, place] of children(item)) {
       const method = methods.get(key)
       if (key === "trace")
         skip({ method: "TRACE", path }, new Unusable(place.pointer, "TRACE would send its credentials back"))
-      if (method === undefined || typeof place.value !== "object" || place.value === null) continue
+      if (method === undefined) continue
+      const problem = attempt(() => record(place, "an operation"))
+      if (problem instanceof Unusable) {
+        skip({ method, path }, problem)
+        continue
+      }
       const id = child(place, "operationId").value
       found.push({
         method,
@@ -110,8 +133,9 @@ export const read = (reading: Reading, found: Found): Operation => {
   const { document, maxDescription } = reading
   const { item, method, path, place } = found
   const segments = Paths.parse(path, item.pointer)
+  const base = baseOf(document, item, place, reading.servers)
   const credential = credentialOf(document, place, reading.chosen)
-  const own = credential === undefined ? undefined : reading.sentBy(credential)
+  const own = credential === undefined ? undefined : sentTo(reading.credentials, credential, base, place)
   const secrets = reservedBy(own === undefined ? reading.schemes : [...reading.schemes, own])
   // A credential that is a cookie is the whole header.
   const hasCookie = own?.location === "header" && own.name.toLowerCase() === "cookie"
@@ -154,14 +178,29 @@ export const read = (reading: Reading, found: Found): Operation => {
     tags: found.tags,
     description: describe(found, maxDescription),
     schema,
-    base: baseOf(document, item, place, reading.servers),
+    base,
     segments,
     parameters,
     body: body === undefined ? undefined : { ...body, argument },
     credential,
+    secretParameter: own?.location === "query" ? own.name : undefined,
     reserved,
     ...responsesOf(document, place)
   }
+}
+
+/** How a credential is sent to where the operation is; throws `Unusable` where it may not be. */
+const sentTo = (
+  credentials: ReadonlyMap<string, Credential>,
+  name: string,
+  base: Base,
+  place: Place
+): Sent | undefined => {
+  const credential = credentials.get(name)
+  if (credential === undefined) return undefined
+  const host = new URL(base.origin).hostname
+  if (Domains.compile({ allowed: credential.hosts })(host, [[]]) === undefined) return sentBy(credential)
+  throw new Unusable(place.pointer, `the credential ${JSON.stringify(name)} may not be sent to ${host}`)
 }
 
 /** A request without a body in HTTP's own sense has none, whatever the document says. */
@@ -234,12 +273,8 @@ const responsesOf = (document: Document, place: Place): Pick<Operation, "accept"
   const headers = new Set(always)
   for (const [status, at] of children(child(place, "responses"))) {
     if (!/^2/.test(status)) continue
-    let response = at
-    try {
-      response = follow(document, at)
-    } catch (problem) {
-      if (!(problem instanceof Unusable)) throw problem
-    }
+    const response = attempt(() => follow(document, at))
+    if (response instanceof Unusable) continue
     types.push(...children(child(response, "content")).map(([type]) => type))
     for (const [name] of children(child(response, "headers"))) {
       if (!never.has(name.toLowerCase())) headers.add(name.toLowerCase())

@@ -9,7 +9,7 @@ const optional = Schema.optionalKey
 export const Override = Schema.Struct({
   ...Annotations.fields,
   /** The tool's whole name. */
-  name: optional(Schema.String.check(Schema.isPattern(/^[a-zA-Z0-9_-]{1,64}$/))),
+  name: optional(Schema.String.check(Schema.isPattern(/^(?!__proto__$)[a-zA-Z0-9_-]{1,64}$/))),
   description: optional(Schema.NonEmptyString)
 })
 export type Override = typeof Override.Type

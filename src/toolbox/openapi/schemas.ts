@@ -17,6 +17,7 @@ import {
   children,
   type Document,
   list,
+  maxHops,
   type Place,
   record,
   target,
@@ -60,16 +61,14 @@ export const make = (document: Document, maxDescription: number): Schemas => {
 
   /** Where a reference leads in the end; in 3.0, whatever stands beside one says nothing. */
   const resolve = (place: Place): Place => {
-    const seen = new Set<string>()
     let here = place
-    for (;;) {
+    for (let hops = 0; hops <= maxHops; hops++) {
       const node = here.value
       if (!isRecord(node) || node["$ref"] === undefined) return here
       if (here !== place && document.version === "3.1" && Object.keys(node).length > 1) return here
-      if (seen.has(here.pointer)) throw new Unusable(`${place.pointer}/$ref`, "leads in a circle")
-      seen.add(here.pointer)
       here = target(document, here, text(child(here, "$ref"), "a reference"))
     }
+    throw new Unusable(`${place.pointer}/$ref`, "leads in a circle, or too far")
   }
 
   const nameOf = (place: Place): string => {
