@@ -22,50 +22,42 @@
  *
  * Needs the package `@modelcontextprotocol/client`.
  */
-import type * as Sdk from "@modelcontextprotocol/client"
-import * as Clock from "effect/Clock"
+import * as McpServer from "effect/ai/McpServer"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as PubSub from "effect/PubSub"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type { CircuitBreaker } from "../CircuitBreaker.ts"
+import type { Health as GovernedHealth } from "../Health.ts"
 import * as OptionalPackage from "../internal/optionalPackage.ts"
 import { millis, whole } from "../internal/options.ts"
 import * as Sliding from "../internal/sliding.ts"
-import { version } from "../internal/version.ts"
-import { type DuplicateTool, ToolRegistry } from "../ToolRegistry.ts"
-import type { Implemented } from "../Toolset.ts"
-import * as Toolset from "../Toolset.ts"
-import { caller } from "./gateway/caller.ts"
+import type * as ToolExecutor from "../ToolExecutor.ts"
+import { ToolRegistry } from "../ToolRegistry.ts"
 import { Calls } from "./gateway/calls.ts"
-import { ChildProcessTransport } from "./gateway/childProcess.ts"
 import {
   describe,
   type FindCredential,
-  isWanted,
-  prefixOf,
-  resolve,
   type ServerConfig,
   type Servers,
   startTimeoutOf
 } from "./gateway/config.ts"
-import { type Listing, read as readListing, type Skipped } from "./gateway/definitions.ts"
-import * as Drift from "./gateway/drift.ts"
-import { failureOf, shown } from "./gateway/errors.ts"
-import { HttpTransport } from "./gateway/http.ts"
-import { reader } from "./gateway/results.ts"
-import * as Session from "./gateway/session.ts"
-import { offered, withdrawn } from "./gateway/tools.ts"
+import { connector } from "./gateway/connecting.ts"
+import type { Skipped } from "./gateway/definitions.ts"
+import type { Changed, Unaccepted } from "./gateway/drift.ts"
+import * as Entry from "./gateway/entry.ts"
+import { shown } from "./gateway/errors.ts"
+import * as Passing from "./gateway/passing.ts"
+import { register } from "./gateway/registering.ts"
 import type { Environment } from "./gateway/variables.ts"
-import { type Pin, Pins, type PinsError, type ServerPins } from "./Pins.ts"
+import { Pins, type PinsError } from "./Pins.ts"
+import type { UpstreamError } from "./Upstream.ts"
 import * as Upstream from "./Upstream.ts"
-import { UpstreamError } from "./Upstream.ts"
 
 export { type Credential, type FindCredential, ServerConfig, Servers } from "./gateway/config.ts"
 export type { Skipped } from "./gateway/definitions.ts"
@@ -105,9 +97,9 @@ export interface Status extends Omit<Upstream.Health, "state"> {
   /** Tools that cannot be offered, and why. */
   readonly skipped: ReadonlyArray<Skipped>
   /** Tools whose definition is not the accepted one. */
-  readonly drifted: ReadonlyArray<Drift.Changed>
+  readonly drifted: ReadonlyArray<Changed>
   /** Tools that nobody has accepted. */
-  readonly unaccepted: ReadonlyArray<Drift.Unaccepted>
+  readonly unaccepted: ReadonlyArray<Unaccepted>
   /** Accepted tools that the server has no more. */
   readonly missing: ReadonlyArray<string>
 }
@@ -156,30 +148,14 @@ export class Gateway extends Context.Service<
     ) => Effect.Effect<void, GatewayError | UpstreamError | PinsError>
     /** One element after a change of any server; a slow reader sees several as one. */
     readonly changes: Stream.Stream<void>
+    /** For the MCP server: the prompts and resources of each server, in the order of the configuration. */
+    readonly sources: ReadonlyArray<Passing.Source>
+    /** Whether a tool of the registry only stands there to say that it is refused. */
+    readonly isWithdrawn: (tool: string) => boolean
+    /** Starts in the background what is known to have prompts or resources: they are not listed before. */
+    readonly prepare: Effect.Effect<void, never, Scope.Scope>
   }
 >()("interlock/mcp/Gateway") {}
-
-// --- A server's entry ------------------------------------------------------
-
-/** What is known of one server. */
-interface Entry {
-  readonly name: string
-  readonly config: ServerConfig
-  readonly prefix: string
-  readonly upstream: Upstream.Upstream
-  readonly calls: Calls
-  /** What it said last. */
-  listing: Listing | undefined
-  standing: Drift.Standing
-  pins: ServerPins | undefined
-  /** What is in the registry: a text that tells one state from another. */
-  put: string
-  tools: ReadonlyArray<string>
-  /** Its tools whose names another server has. */
-  shadowed: ReadonlyArray<Skipped>
-}
-
-const nothing: Drift.Standing = { usable: new Map(), changed: [], unaccepted: [], missing: [] }
 
 // --- make ------------------------------------------------------------------
 
@@ -193,6 +169,8 @@ export const make = (
 > => {
   const waitForStart = millis("Gateway: waitForStart", options.waitForStart ?? "10 seconds", 0)
   const maxMessageBytes = whole("Gateway: maxMessageBytes", options.maxMessageBytes ?? 16 * 1024 * 1024, 1024)
+  // Where nothing may be accepted unasked, nothing is to be had from a server before it was.
+  const trusting = options.pins !== "required"
   return Effect.gen(function* () {
     const sdk = yield* OptionalPackage.load(
       "@modelcontextprotocol/client",
@@ -204,246 +182,60 @@ export const make = (
     const changes = yield* Sliding.make<void>(1)
     const tell = () => Sliding.publish(changes, undefined)
     const oneAtATime = yield* Semaphore.make(1)
-    const entries = new Map<string, Entry>()
-
-    /** Puts into the registry what may be offered now, in the order of the configuration. */
-    const apply: Effect.Effect<void> = Effect.gen(function* () {
-      const taken = new Set<string>()
-      const own = new Set([...entries.values()].map(sourceOf))
-      for (const [source, names] of yield* registry.sources) {
-        if (!own.has(source)) for (const name of names) taken.add(name)
-      }
-      const wanted = [...entries.values()].map((entry) => ({ entry, ...toolsOf(entry, taken) }))
-      const changed = wanted.filter(({ entry, put }) => entry.put !== put)
-      // A name that goes from one server to another must be free before.
-      const gained = new Set(
-        changed.flatMap(({ entry, tools }) => tools.map(nameOf).filter((name) => !entry.tools.includes(name)))
+    const entries = new Map<string, Entry.Entry>()
+    const apply = Effect.suspend(() => register(registry, [...entries.values()])).pipe(
+      Effect.uninterruptible,
+      oneAtATime.withPermit,
+      Effect.map((changed) => (changed ? tell() : undefined))
+    )
+    const look = (entry: Entry.Entry, ...[session, lists]: Parameters<Upstream.Options["refresh"]>) =>
+      Effect.all(
+        [
+          lists.has("tools")
+            ? Effect.andThen(Entry.look(entry, session, pins, trusting), apply)
+            : Effect.void,
+          Effect.tap(Entry.lookAtOffers(entry, session, lists), () => Effect.sync(tell))
+        ],
+        { concurrency: "unbounded", discard: true }
       )
-      for (const { entry } of changed) {
-        if (!entry.tools.some((name) => gained.has(name))) continue
-        yield* registry.remove(sourceOf(entry))
-        entry.put = ""
-      }
-      for (const { entry, put, shadowed, tools } of changed) {
-        entry.shadowed = shadowed
-        entry.tools = tools.map(nameOf)
-        entry.put = put
-        // Names were looked at above; what was put meanwhile by somebody else keeps its own.
-        const putting = registry.put(sourceOf(entry), Toolset.dynamic(tools)) as Effect.Effect<
-          void,
-          DuplicateTool
-        >
-        yield* Effect.catch(putting, (error) =>
-          Effect.gen(function* () {
-            yield* registry.remove(sourceOf(entry))
-            entry.put = ""
-            entry.tools = []
-            entry.shadowed = [{ tool: error.tool, why: error.message }]
-          })
-        )
-      }
-      if (changed.length > 0) tell()
-    }).pipe(Effect.uninterruptible, oneAtATime.withPermit)
-
-    const failPins = (entry: Pick<Entry, "name">) => (error: PinsError) =>
-      new UpstreamError({ reason: "configuration", server: entry.name, detail: error.message })
-
-    /** Compares what a server says of its tools with what was accepted. */
-    const look = Effect.fnUntraced(function* (entry: Entry, session: Session.Session) {
-      const { items, whole } = yield* session.list("tools")
-      const listing = readListing(items)
-      entry.listing = whole
-        ? listing
-        : { ...listing, skipped: [...listing.skipped, { tool: "others", why: "its list has no end" }] }
-      const offers = [
-        ...(session.offers.prompts ? (["prompts"] as const) : []),
-        ...(session.offers.resources ? (["resources"] as const) : [])
-      ]
-      const before = yield* Effect.mapError(pins.get(entry.name), failPins(entry))
-      const accepted =
-        before?.tools ?? (options.pins === "required" ? new Map<string, Pin>() : Drift.firstUse(listing))
-      const isKnown = before !== undefined && before.offers.join() === offers.join()
-      const after = { tools: accepted, offers }
-      // Where nothing may be accepted unasked, that nothing is must not look like somebody's word.
-      if (!isKnown && (before !== undefined || options.pins !== "required")) {
-        yield* Effect.mapError(pins.put(entry.name, after), failPins(entry))
-      }
-      entry.pins = after
-      entry.standing = Drift.compare(accepted, entry.listing)
-      yield* apply
-    })
-
-    const handlerOf = (entry: Entry, pin: Pin) => {
-      const read = reader(pin.definition)
-      return (params: unknown) =>
-        Effect.gen(function* () {
-          const who = yield* caller
-          const { isError, result } = yield* entry.upstream
-            .use((session) =>
-              // It may have turned out only now, when the server was started for this call.
-              entry.standing.usable.get(pin.definition.name)?.digest === pin.digest
-                ? entry.calls.call(session, pin.definition, read, params, who)
-                : Effect.fail(refusalOf(entry, pin.definition.name))
-            )
-            .pipe(Effect.mapError(failureOf))
-          return isError ? yield* Effect.fail(result) : result
-        })
-    }
-
-    /** What of a server's tools can be offered, beside what others have. */
-    const toolsOf = (entry: Entry, taken: Set<string>) => {
-      const tools: Array<Implemented> = []
-      const shadowed: Array<Skipped> = []
-      const put: Array<string> = []
-      const add = (tool: string, make: (exposed: string) => Implemented, state: string): void => {
-        const exposed = entry.prefix + tool
-        if (!isWanted(entry.config, [exposed, tool])) return
-        if (taken.has(exposed)) {
-          shadowed.push({ tool, why: `another one is named ${exposed}: give one of the servers a prefix` })
-          return
-        }
-        taken.add(exposed)
-        tools.push(make(exposed))
-        put.push(`${exposed} ${state}`)
-      }
-      for (const [tool, pin] of entry.standing.usable) {
-        const made = (exposed: string) =>
-          offered(exposed, pin.definition, entry.config, handlerOf(entry, pin))
-        add(tool, made, pin.digest)
-      }
-      for (const { fields, tool } of entry.standing.changed) {
-        const failure = failureOf(refusalOf(entry, tool))
-        const made = (exposed: string) => withdrawn(exposed, tool, failure, () => Effect.fail(failure))
-        add(tool, made, fields.join())
-      }
-      return { tools, shadowed, put: put.join("\n") }
-    }
-
-    // --- Servers ---
 
     const environment = options.environment ?? process.env
-    const clock = yield* Clock.Clock
-    const log = Effect.runForkWith(yield* Effect.context<never>())
-    const find: FindCredential = options.credential ?? noCredentials
-
-    const openOf = (name: string, config: ServerConfig, calls: Calls) => {
-      const memory: Session.Memory = { older: false, sse: config.type === "sse" }
-      return (hooks: Parameters<Upstream.Options["open"]>[0]) =>
-        Effect.gen(function* () {
-          const { secrets, target } = yield* resolve(name, config, environment, find)
-          const hide = hiding(secrets)
-          const debug = (text: string) => {
-            log(Effect.logDebug(`${name}: ${text}`))
-          }
-          const now = () => clock.currentTimeMillisUnsafe()
-          return yield* Session.open({
-            sdk: sdk as typeof Sdk,
-            name,
-            version,
-            timeout: startTimeoutOf(config),
-            memory,
-            maybeSse: target._tag === "Url" && target.kind === undefined,
-            hide,
-            transport: ({ sse }) =>
-              target._tag === "Process"
-                ? new ChildProcessTransport({
-                    ...target,
-                    maxMessageBytes,
-                    now,
-                    onStderr: (line) => debug(shown(line, hide))
-                  })
-                : new HttpTransport(sdk as typeof Sdk, {
-                    ...target,
-                    kind: target.kind ?? (sse ? "sse" : "streamable"),
-                    maxMessageBytes,
-                    now
-                  }),
-            hooks: {
-              ...hooks,
-              onLog: (params) => calls.onLog(params),
-              onQuestion: (question, signal) => calls.onQuestion(question, signal),
-              onNoise: debug
-            }
-          })
-        })
-    }
-
+    const connecting = { sdk, environment, find: options.credential ?? noCredentials, maxMessageBytes }
     for (const [name, config] of Object.entries(options.servers)) {
       if (config.disabled === true) continue
       const calls = new Calls(name)
-      let entry: Entry | undefined
+      const { stopWhenIdle } = config
       const upstream = yield* Upstream.make({
         name,
-        open: openOf(name, config, calls),
-        refresh: (session, lists) =>
-          entry === undefined || !lists.has("tools") ? Effect.void : look(entry, session),
+        open: yield* connector(connecting, name, config, calls),
+        refresh: (session, lists) => look(entry, session, lists),
         startTimeout: startTimeoutOf(config),
-        stopWhenIdle:
-          config.stopWhenIdle === undefined ? undefined : Duration.fromInputUnsafe(config.stopWhenIdle),
+        stopWhenIdle: stopWhenIdle === undefined ? undefined : Duration.fromInputUnsafe(stopWhenIdle),
         onState: tell
       })
-      entry = {
-        name,
-        config,
-        prefix: prefixOf(name, config),
-        upstream,
-        calls,
-        listing: undefined,
-        standing: nothing,
-        pins: undefined,
-        put: "",
-        tools: [],
-        shadowed: []
-      }
+      // Pins that cannot be read accept nothing; every start tries to read them again, and says so.
+      const pinned = yield* Effect.orElseSucceed(pins.get(name), () => undefined)
+      const entry = Entry.make(name, config, calls, upstream, pinned)
       entries.set(name, entry)
-    }
-
-    const entryOf = (server: string): Effect.Effect<Entry, GatewayError> => {
-      const entry = entries.get(server)
-      if (entry !== undefined) return Effect.succeed(entry)
-      const disabled = Object.hasOwn(options.servers, server)
-      return Effect.fail(
-        new GatewayError({
-          reason: disabled ? "disabled" : "unknown_server",
-          server,
-          known: disabled ? [] : Object.keys(options.servers)
-        })
-      )
-    }
-
-    const statusOf = (entry: Entry): Effect.Effect<Status> =>
-      Effect.map(entry.upstream.health, (health) => ({
-        ...health,
-        name: entry.name,
-        target: describe(entry.config),
-        tools: entry.tools.filter((name) => !isWithdrawn(entry, name)),
-        skipped: [...(entry.listing?.skipped ?? []), ...entry.shadowed],
-        drifted: entry.standing.changed,
-        unaccepted: entry.standing.unaccepted,
-        missing: entry.standing.missing
-      }))
-
-    // --- Beginning ---
-
-    const unpinned: Array<Entry> = []
-    for (const entry of entries.values()) {
-      const pinned = yield* Effect.orElseSucceed(pins.get(entry.name), () => undefined)
-      if (pinned === undefined) {
-        // Where nothing may be accepted unasked, there is nothing to be had from it either.
-        if (options.pins !== "required") unpinned.push(entry)
-        continue
-      }
-      entry.pins = pinned
-      entry.standing = { ...nothing, usable: pinned.tools }
     }
     yield* apply
     const begun = yield* Deferred.make<void>()
+    const unpinned = [...entries.values()].filter(({ pins }) => pins === undefined && trusting)
     yield* Effect.forEach(unpinned, ({ upstream }) => Effect.ignore(upstream.start), {
       concurrency: "unbounded",
       discard: true
     }).pipe(Effect.ensuring(Deferred.succeed(begun, undefined)), Effect.forkScoped)
-    if (waitForStart > 0) {
-      yield* Effect.timeoutOption(Deferred.await(begun), Duration.millis(waitForStart))
+    if (waitForStart > 0) yield* Effect.timeoutOption(Deferred.await(begun), Duration.millis(waitForStart))
+
+    const find = (server: string): Effect.Effect<Entry.Entry, GatewayError> => {
+      const entry = entries.get(server)
+      if (entry !== undefined) return Effect.succeed(entry)
+      const all = Object.keys(options.servers)
+      return Effect.fail(
+        all.includes(server)
+          ? new GatewayError({ reason: "disabled", server, known: [] })
+          : new GatewayError({ reason: "unknown_server", server, known: all })
+      )
     }
 
     return {
@@ -451,62 +243,56 @@ export const make = (
         const entry = entries.get(name)
         return entry === undefined ? Effect.succeed(disabled(name, config)) : statusOf(entry)
       }),
-      start: (server) => Effect.flatMap(entryOf(server), ({ upstream }) => upstream.start),
-      stop: (server) => Effect.flatMap(entryOf(server), ({ upstream }) => upstream.stop),
+      start: (server) => Effect.flatMap(find(server), ({ upstream }) => upstream.start),
+      stop: (server) => Effect.flatMap(find(server), ({ upstream }) => upstream.stop),
       restart: (server) =>
-        Effect.flatMap(entryOf(server), ({ upstream }) => Effect.andThen(upstream.stop, upstream.start)),
+        Effect.flatMap(find(server), ({ upstream }) => Effect.andThen(upstream.stop, upstream.start)),
       accept: Effect.fnUntraced(function* (server: string, tools?: ReadonlyArray<string>) {
-        const entry = yield* entryOf(server)
+        const entry = yield* find(server)
         yield* entry.upstream.start
-        // What is accepted is what it says now, and not what it has said before.
-        yield* entry.upstream.use((session) => look(entry, session))
-        const listing = entry.listing ?? { tools: new Map(), skipped: [] }
-        const unknown = tools?.find((tool) => !listing.tools.has(tool))
+        // What is accepted is what it says now, and not what it said before.
+        yield* entry.upstream.use((session) => Entry.look(entry, session, pins, trusting))
+        const known = [...entry.listing.tools.keys()]
+        const unknown = tools?.find((tool) => !known.includes(tool))
         if (unknown !== undefined) {
-          const known = [...listing.tools.keys()]
           return yield* new GatewayError({ reason: "unknown_tool", server, tool: unknown, known })
         }
-        const { offers = [], tools: before } = entry.pins ?? {}
-        const accepted = { tools: Drift.accept(before, listing, tools), offers }
-        yield* pins.put(server, accepted)
-        entry.pins = accepted
-        entry.standing = Drift.compare(accepted.tools, listing)
+        yield* Entry.accept(entry, pins, tools)
         yield* apply
         tell()
       }),
-      changes: Sliding.stream(changes as PubSub.PubSub<void>)
+      changes: Sliding.stream(changes),
+      sources: Array.from(entries.values(), (entry) => ({
+        name: entry.name,
+        prefix: entry.prefix,
+        config: entry.config,
+        offers: Effect.sync(() => entry.offers),
+        request: (method, params) => entry.upstream.use((session) => session.request(method, params))
+      })),
+      isWithdrawn: (tool) => [...entries.values()].some((entry) => Entry.isWithdrawn(entry, tool)),
+      prepare: Effect.forEach(
+        [...entries.values()].filter(({ pins }) => pins !== undefined && pins.offers.length > 0),
+        ({ upstream }) => Effect.forkScoped(Effect.ignore(upstream.use(() => Effect.void))),
+        { discard: true }
+      )
     }
-  })
-}
-
-const sourceOf = ({ name }: Pick<Entry, "name">): string => `gateway/${name}`
-
-const nameOf = ({ tool }: Implemented): string => tool.name
-
-const isWithdrawn = ({ prefix, standing }: Entry, exposed: string): boolean =>
-  standing.changed.some(({ tool }) => prefix + tool === exposed)
-
-/** Why a tool is not run that was accepted once, and what to do. */
-const refusalOf = ({ name, standing }: Entry, tool: string): UpstreamError => {
-  const changed = standing.changed.find((each) => each.tool === tool)
-  return new UpstreamError({
-    reason: "refused",
-    server: name,
-    detail:
-      changed === undefined
-        ? `the server has no tool "${tool}" any more`
-        : `the definition of "${tool}" has changed since it was accepted (${changed.fields.join(", ")}); somebody must look at it and accept it: interlock gateway accept ${name} ${tool}`
   })
 }
 
 const noCredentials: FindCredential = (name) =>
   Effect.fail({ message: `there is no credential "${shown(name)}"` })
 
-/** Takes these values out of a text; the shortest of them could be anything. */
-const hiding =
-  (secrets: ReadonlyArray<string>) =>
-  (text: string): string =>
-    secrets.reduce((hidden, secret) => (secret.length < 6 ? hidden : hidden.replaceAll(secret, "***")), text)
+const statusOf = (entry: Entry.Entry): Effect.Effect<Status> =>
+  Effect.map(entry.upstream.health, (health) => ({
+    ...health,
+    name: entry.name,
+    target: describe(entry.config),
+    tools: entry.tools.filter((name) => !Entry.isWithdrawn(entry, name)),
+    skipped: [...entry.listing.skipped, ...entry.shadowed, ...entry.offers.skipped],
+    drifted: entry.standing.changed,
+    unaccepted: entry.standing.unaccepted,
+    missing: entry.standing.missing
+  }))
 
 const disabled = (name: string, config: ServerConfig): Status => ({
   name,
@@ -531,3 +317,38 @@ export const layer = (
   options: Options
 ): Layer.Layer<Gateway, OptionalPackage.PackageMissing, ToolRegistry | Pins | CircuitBreaker> =>
   Layer.effect(Gateway, make(options))
+
+/**
+ * What a gateway's servers have beside tools, on an MCP server: prompts under their prefix, resources and templates by
+ * their own URIs, completions of both; kept in step as they come and go, and governed as calls are. It also keeps out of
+ * lists what only says that it is refused. The tools themselves are served by `Mcp.layerRegistry`.
+ */
+export const layerMcp: Layer.Layer<
+  never,
+  never,
+  Gateway | McpServer.McpServer | ToolExecutor.Governance | GovernedHealth
+> = Layer.mergeAll(
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const { changes, prepare, sources } = yield* Gateway
+      const server = yield* McpServer.McpServer
+      const { announce, step } = Passing.follow(server, sources, yield* Passing.governed(sources))
+      yield* announce
+      yield* Effect.forkScoped(
+        Stream.runForEach(changes, () => step),
+        { startImmediately: true }
+      )
+      yield* step
+      yield* prepare
+    })
+  ),
+  McpServer.visibility(
+    Effect.map(
+      Gateway,
+      ({ isWithdrawn }) =>
+        ({ method, target }) =>
+          Effect.succeed(method !== "tools/list" || !isWithdrawn(target))
+    ),
+    { global: true }
+  )
+)

@@ -126,8 +126,8 @@ export const readOne = (raw: unknown): Tool | Skipped => {
   if (!name.test(definition.name)) return why("its name is none that MCP allows")
   if (definition.name in Object.prototype) return why("every object has something of its name")
   if (requiresTask(raw)) return why("it runs only as a task, which is not supported")
-  const text = screened(definition)
-  if ("hidden" in text) return why(`its definition holds ${text.hidden}`)
+  const hidden = hiddenIn(definition)
+  if (hidden !== undefined) return why(`its definition holds ${hidden}`)
   const { inputSchema, outputSchema } = definition
   if (inputSchema["type"] !== undefined && inputSchema["type"] !== "object") {
     return why("the schema of its parameters is not of an object")
@@ -136,18 +136,18 @@ export const readOne = (raw: unknown): Tool | Skipped => {
     problemOf("parameters", () => RawSchema.compile(parametersOf(definition))) ??
     (outputSchema === undefined ? undefined : problemOf("result", () => fits(outputSchema)))
   if (problem !== undefined) return why(problem)
-  return { definition, digest: digest(definition), findings: text.findings }
+  return { definition, digest: digest(definition), findings: speaksToModel(definition) }
 }
 
 const decodeDefinition = Schema.decodeUnknownOption(Definition)
 
+const decode = (raw: unknown) => decodeDefinition(withoutNulls(raw))
+
 /** A null is said by some for what is not there. */
-const decode = (raw: unknown) =>
-  decodeDefinition(
-    raw !== null && typeof raw === "object" && !Array.isArray(raw)
-      ? Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== null))
-      : raw
-  )
+export const withoutNulls = (raw: unknown): unknown =>
+  raw !== null && typeof raw === "object" && !Array.isArray(raw)
+    ? Object.fromEntries(Object.entries(raw).filter(([, value]) => value !== null))
+    : raw
 
 const nameOf = (raw: unknown): string => {
   const said = raw !== null && typeof raw === "object" && "name" in raw ? raw.name : undefined
@@ -181,21 +181,26 @@ const kinds = {
   invisible: "an invisible character"
 } as const
 
-/** What all of a definition's text holds, names of fields included. */
-const screened = (
-  definition: Definition
-): { readonly hidden: string } | { readonly findings: ReadonlyArray<string> } => {
-  const findings = new Set<string>()
-  for (const text of textsOf(definition)) {
+/** What of all the text in a value, names of fields included, is hidden or shown otherwise than it is. */
+export const hiddenIn = (value: unknown): string | undefined => {
+  for (const text of textsOf(value)) {
     const hits = Characters.find(text)
     for (const rule of ["control", "bidi", "invisible"] as const) {
       const code = hits[rule]
-      if (code !== undefined) return { hidden: `${kinds[rule]} (${Characters.name(code)})` }
+      if (code !== undefined) return `${kinds[rule]} (${Characters.name(code)})`
     }
-    const sign = Instructions.find(text)
-    if (sign !== undefined) findings.add(sign)
   }
-  return { findings: [...findings] }
+  return undefined
+}
+
+/** What of it speaks to a model. */
+const speaksToModel = (value: unknown): ReadonlyArray<string> => {
+  const signs = new Set<string>()
+  for (const text of textsOf(value)) {
+    const sign = Instructions.find(text)
+    if (sign !== undefined) signs.add(sign)
+  }
+  return [...signs]
 }
 
 function* textsOf(value: unknown): Generator<string> {
