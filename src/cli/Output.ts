@@ -19,12 +19,14 @@ export const Json = GlobalFlag.Setting("json")({
   )
 })
 
+/** Colours, where stdout takes them. */
+export const paint = Effect.map(TerminalCapabilities, ({ canColor }) => (canColor ? colours : noColours))
+
 /** Prints a value as JSON where that is asked for, else as text. */
 export const print = <A>(value: A, text: (value: A, paint: Paint) => string) =>
   Effect.gen(function* () {
     if (yield* Json) return yield* Console.log(JSON.stringify(value, null, 2))
-    const { canColor } = yield* TerminalCapabilities
-    const shown = text(value, canColor ? colours : noColours)
+    const shown = text(value, yield* paint)
     if (shown !== "") yield* Console.log(shown)
   })
 
@@ -32,8 +34,7 @@ export const print = <A>(value: A, text: (value: A, paint: Paint) => string) =>
 export const printLine = <A>(value: A, text: (value: A, paint: Paint) => string) =>
   Effect.gen(function* () {
     if (yield* Json) return yield* Console.log(JSON.stringify(value))
-    const { canColor } = yield* TerminalCapabilities
-    yield* Console.log(text(value, canColor ? colours : noColours))
+    yield* Console.log(text(value, yield* paint))
   })
 
 // --- Colours ---------------------------------------------------------------

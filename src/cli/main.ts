@@ -11,13 +11,16 @@ import * as Logger from "effect/Logger"
 import { version } from "../internal/version.ts"
 import { approvals } from "./commands/approvals.ts"
 import { audit } from "./commands/audit.ts"
+import { batches } from "./commands/batches.ts"
 import { breaker } from "./commands/breaker.ts"
 import { budget } from "./commands/budget.ts"
 import { call } from "./commands/call.ts"
+import { doctor } from "./commands/doctor.ts"
 import { gateway } from "./commands/gateway.ts"
 import { health } from "./commands/health.ts"
 import { init } from "./commands/init.ts"
 import { kill } from "./commands/kill.ts"
+import { run as runBatch } from "./commands/run.ts"
 import { mcp } from "./commands/serve.ts"
 import { stats } from "./commands/stats.ts"
 import { tools } from "./commands/tools.ts"
@@ -42,6 +45,8 @@ export const root = Command.make("interlock").pipe(
     init,
     tools.pipe(Command.provide(withTools)),
     call.pipe(Command.provide(withTools)),
+    runBatch.pipe(Command.provide(withTools)),
+    batches.pipe(Command.provide(governed)),
     mcp.pipe(Command.provide(withOwnTools)),
     gateway.pipe(Command.provide(withTools)),
     approvals.pipe(Command.provide(governed)),
@@ -50,7 +55,8 @@ export const root = Command.make("interlock").pipe(
     health.pipe(Command.provide(governed)),
     stats.pipe(Command.provide(governed)),
     breaker.pipe(Command.provide(governed)),
-    kill.pipe(Command.provide(governed))
+    kill.pipe(Command.provide(governed)),
+    doctor
   ]),
   Command.withGlobalFlags([Project.ConfigFlag, Project.AsFlag, Output.Json])
 )

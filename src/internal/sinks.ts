@@ -84,6 +84,8 @@ export const sinks: ReadonlyArray<Sink> = [
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
   sink("cli/serving.ts", ["console"], "names", "the address that is served"),
+  sink("cli/commands/batches.ts", ["console"], "names", "that a batch was forgotten"),
+  sink("cli/commands/gateway.ts", ["console"], "names", "how many tools were accepted"),
   sink("cli/commands/run.ts", ["console"], "caller", "results of the batch, to whoever runs it"),
   sink("cli/progressLine.ts", ["console"], "names", "how many calls of a batch ended, and how"),
   sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
