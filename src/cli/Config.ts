@@ -100,6 +100,11 @@ export const Config = Schema.Struct({
   $schema: optional(Schema.String),
   /** The SQLite file that approvals, budgets, stops and the audit log are kept in; `.interlock/state.db` beside the file. */
   state: optional(Schema.NonEmptyString),
+  /**
+   * `NORMAL` (default): what was recorded survives a crash of the process; a loss of power may undo the last moments, and
+   * leaves the file and the audit log's chain sound. `FULL`: it survives that too, and every call waits for the disk.
+   */
+  synchronous: optional(Schema.Literals(["FULL", "NORMAL"])),
   /** The key that signs and seals them; without it one is made beside the state, readable by its owner only. */
   key: optional(Secret),
   /** Whom the command line acts for: one of `principals`. */

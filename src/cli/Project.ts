@@ -153,11 +153,11 @@ const keysOf = (text: string): Layer.Layer<Keyring.Keyring> => {
 /** The state file, in a folder that only its owner can read. */
 const database: Layer.Layer<SqlClient, unknown, Project | FileSystem | Path> = Layer.unwrap(
   Effect.gen(function* () {
-    const { state } = yield* Project
+    const { loaded, state } = yield* Project
     const fs = yield* FileSystem
     const path = yield* Path
     yield* fs.makeDirectory(path.dirname(state), { recursive: true, mode: 0o700 })
-    return Sqlite.layer({ filename: state })
+    return Sqlite.layer({ filename: state, synchronous: loaded.config.synchronous ?? "NORMAL" })
   })
 )
 
