@@ -25,7 +25,7 @@ import { list } from "./files/list.ts"
 import { shown } from "./files/names.ts"
 import { read } from "./files/read.ts"
 import { search } from "./files/search.ts"
-import { mostResults, toolkit } from "./files/toolkit.ts"
+import { toolkit } from "./files/toolkit.ts"
 import { type RootOptions, type Settings, Tree } from "./files/tree.ts"
 import { remove, write } from "./files/write.ts"
 
@@ -125,7 +125,7 @@ export const layer = (options: Options): Layer.Layer<Tool.HandlersFor<typeof too
       openTree(settings),
       (tree): Handlers.Handlers<typeof toolkit.tools> => ({
         file_read: (request, { signal }) => read(tree, request, most, signal),
-        file_list: ({ after, limit = mostResults, path = "" }, { signal }) =>
+        file_list: ({ after, limit = 200, path = "" }, { signal }) =>
           list(tree, { path, after, limit }, signal),
         file_search: ({ caseSensitive = false, limit = 100, path = "", ...request }, { signal }) =>
           search(tree, { ...request, path, caseSensitive, limit }, signal),

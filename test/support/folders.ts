@@ -13,7 +13,7 @@ export const secret = "the-secret-outside"
 export interface Folders {
   /** The folder that is a root. */
   readonly root: string
-  /** A folder beside it, with a file `secret.txt` that holds the secret. */
+  /** A folder beside it, with a file `secret.txt` that holds the secret, and one whose name is found nowhere else. */
   readonly outside: string
   /** A path in the root. */
   readonly at: (path: string) => string
@@ -27,6 +27,7 @@ export const fill = (base: string): Folders => {
   Fs.mkdirSync(at("docs/deep"), { recursive: true })
   Fs.mkdirSync(outside)
   Fs.writeFileSync(Path.join(outside, "secret.txt"), secret)
+  Fs.writeFileSync(Path.join(outside, "only-outside"), "")
   Fs.writeFileSync(at("hello.txt"), "hello\nworld\n")
   Fs.writeFileSync(at("docs/plan.md"), "# Plan\n\nFirst, think.\nThen write.\n")
   Fs.writeFileSync(at("docs/deep/notes.md"), "think again\n")

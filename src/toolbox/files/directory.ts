@@ -28,10 +28,17 @@ export interface Status {
   /** Milliseconds since the epoch. */
   readonly modified: number
   readonly mode: number
-  /** How many names it has. */
+  /** How many names it has; of a file that `find` found, the one it was found by among them. */
   readonly names: number
   readonly device: bigint
   readonly inode: bigint
+}
+
+/** A name in a folder. */
+export interface Named {
+  readonly name: string
+  /** What it was when the folder was read, where the file system says so. */
+  readonly kind: Kind | undefined
 }
 
 /** Something that was found in a folder, and is that whatever takes its name. */
@@ -68,7 +75,7 @@ export interface Directory {
   readonly look: (name: string) => Promise<Status | undefined>
   readonly target: (link: string) => Promise<string>
   /** Up to so many names, in no order; those that are not UTF-8 are left out. */
-  readonly names: (most: number) => Promise<ReadonlyArray<string>>
+  readonly names: (most: number) => Promise<ReadonlyArray<Named>>
   /** Creates a file that was not there. */
   readonly create: (name: string, opened: Opened) => Promise<Fs.FileHandle>
   readonly createFolder: (name: string) => Promise<void>
@@ -84,8 +91,11 @@ const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NONBLOCK = 0, O_CREAT, O_EXCL, O_RDON
 /** Of Linux, on every architecture that Node runs on; Node has no name for it. */
 const O_PATH = 0o10000000
 
+const kindOf = (entry: Pick<BigIntStats, "isFile" | "isDirectory" | "isSymbolicLink">): Kind =>
+  entry.isFile() ? "file" : entry.isDirectory() ? "folder" : entry.isSymbolicLink() ? "link" : "other"
+
 const statusOf = (stats: BigIntStats): Status => ({
-  kind: stats.isFile() ? "file" : stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "other",
+  kind: kindOf(stats),
   size: Number(stats.size),
   modified: Number(stats.mtimeMs),
   mode: Number(stats.mode),
@@ -162,16 +172,17 @@ abstract class Base {
     return this.acting((at) => Fs.readlink(at(link)))
   }
 
-  names(most: number): Promise<ReadonlyArray<string>> {
+  names(most: number): Promise<ReadonlyArray<Named>> {
     return this.acting(async () => {
-      const names: Array<string> = []
+      const found: Array<Named> = []
       // Closes itself where the loop is left.
-      for await (const { name } of await Fs.opendir(this.path, { bufferSize: 1_024 })) {
-        if (name.includes("\ufffd")) continue
-        names.push(name)
-        if (names.length >= most) break
+      for await (const entry of await Fs.opendir(this.path, { bufferSize: 1_024 })) {
+        if (entry.name.includes("\ufffd")) continue
+        const kind = kindOf(entry)
+        found.push({ name: entry.name, kind: kind === "other" ? undefined : kind })
+        if (found.length >= most) break
       }
-      return names
+      return found
     })
   }
 
@@ -213,6 +224,14 @@ class DescriptorDirectory extends Base implements Directory {
     const place = await orAbsent(opened.open(`${this.path}/${name}`, O_PATH | O_NOFOLLOW))
     if (place === undefined) return undefined
     const status = await fstat(place)
+    // Somebody may have given it this name for just a moment, and it counts as many names as it has now. What the system
+    // says that this is called ends in " (deleted)" from when it has lost the name: if it does not, it had it all the time.
+    if (
+      status.kind === "file" &&
+      (await Fs.readlink(`/proc/self/fd/${place.fd}`)) !== `${await Fs.readlink(this.path)}/${name}`
+    ) {
+      throw new Changed()
+    }
     return {
       status,
       open: () => opened.open(`/proc/self/fd/${place.fd}`, O_RDONLY | O_NONBLOCK),

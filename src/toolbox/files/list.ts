@@ -1,5 +1,5 @@
 /** What is in a folder. */
-import type { Directory, Status } from "./directory.ts"
+import type { Directory, Named, Status } from "./directory.ts"
 import { fileError } from "./FileError.ts"
 import { isHidden, shown } from "./names.ts"
 import type { Tree, Use } from "./tree.ts"
@@ -21,10 +21,12 @@ export const namesIn = async (
   tree: Tree,
   { path }: Pick<Use, "path">,
   directory: Directory
-): Promise<Array<string>> => {
+): Promise<ReadonlyArray<Named>> => {
   const names = await directory.names(mostNames + 1)
   if (names.length > mostNames) throw fileError("size", shown(path), `has more than ${mostNames} entries`)
-  return names.filter((name) => !isHidden(name, tree.settings.hidden)).sort()
+  return names
+    .filter(({ name }) => !isHidden(name, tree.settings.hidden))
+    .sort((left, right) => (left.name < right.name ? -1 : 1))
 }
 
 export interface ListRequest {
@@ -44,17 +46,22 @@ export const list = (
   tree.use(path, signal, async (use) => {
     const [root] = tree.locate(path)
     const directory = root === undefined ? undefined : await tree.openFolder(use, await tree.find(use))
-    const all = directory === undefined ? [...tree.roots.keys()].sort() : await namesIn(tree, use, directory)
-    const rest = after === undefined ? all : all.filter((name) => name > after)
+    const all = directory === undefined ? rootsOf(tree) : await namesIn(tree, use, directory)
+    const rest = after === undefined ? all : all.filter(({ name }) => name > after)
     const entries: Array<Listed> = []
-    for (const name of rest.slice(0, limit)) {
+    for (const { name } of rest.slice(0, limit)) {
       signal?.throwIfAborted()
       const status =
-        directory === undefined ? tree.roots.get(name)!.directory.status : await directory.look(name)
+        directory === undefined
+          ? tree.roots.get(name)?.directory.status
+          : await tree.statusOf(use, directory, name)
       if (status !== undefined) entries.push(listed(tree, name, status))
     }
-    return { entries, ...(rest.length > limit ? { next: rest[limit - 1]! } : {}) }
+    return { entries, ...(rest.length > limit ? { next: rest[limit - 1]!.name } : {}) }
   })
+
+const rootsOf = (tree: Tree): ReadonlyArray<Named> =>
+  [...tree.roots.keys()].sort().map((name) => ({ name, kind: "folder" }))
 
 // What may be outside is not told of.
 const listed = (tree: Tree, name: string, status: Status): Listed => {

@@ -34,7 +34,7 @@ export const namesOf = (path: string, windows = process.platform === "win32"): R
 /** Devices, streams, and names that lose their end. */
 const isOddOnWindows = (name: string): boolean =>
   /[<>:"|?*\p{Cc}]|[. ]$/u.test(name) ||
-  /^(?:con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$)(?:\..*)?$/i.test(name)
+  /^(?:con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$) *(?:\..*)?$/i.test(name)
 
 /** Names that no tool gives to what it creates: those that people cannot see, type or tell from others. */
 export const checkNew = (path: string, name: string): void => {

@@ -101,15 +101,24 @@ class Search {
 
   async folder(directory: Directory, relative: string, depth: number): Promise<void> {
     const { path, signal } = this.#use
-    for (const name of await namesIn(this.#tree, this.#use, directory)) {
+    for (const named of await namesIn(this.#tree, this.#use, directory)) {
+      signal?.throwIfAborted()
       if (this.#searched >= mostEntries) this.#truncated = true
       if (this.#truncated) return
+      const kind = named.kind ?? (await directory.look(named.name))?.kind
+      if (kind !== "file" && kind !== "folder") continue
+      this.#searched++
+      const at = relative === "" ? named.name : `${relative}/${named.name}`
+      const wanted = this.#isWanted(at, named.name)
+      if (wanted && this.#needle === undefined) this.#add({ path: this.#pathOf(at), type: kind })
+      const needle = wanted ? this.#needle : undefined
+      if (kind === "file" && needle === undefined) continue
       try {
         // Closed before the next one: a search opens many, and holds those on its way.
         await this.#tree.use(path, signal, async ({ opened }) => {
-          const entry = await directory.find(name, opened)
-          if (entry === undefined) return
-          await this.#entry(entry, relative === "" ? name : `${relative}/${name}`, name, directory, depth)
+          const entry = await directory.find(named.name, opened)
+          if (entry?.status.kind === "folder") await this.#enter(entry, at, directory, depth)
+          else if (entry !== undefined && needle !== undefined) await this.#text(entry, at, needle)
         })
       } catch (error) {
         // What may not be read, or is gone by now, is passed over.
@@ -119,17 +128,10 @@ class Search {
     }
   }
 
-  async #entry(entry: Entry, path: string, name: string, parent: Directory, depth: number): Promise<void> {
-    const { device, kind } = entry.status
-    if (kind === "link" || kind === "other") return
-    this.#searched++
-    const wanted = this.#isWanted(path, name)
-    if (wanted && this.#needle === undefined) this.#add({ path: this.#pathOf(path), type: kind })
-    if (wanted && this.#needle !== undefined && kind === "file") await this.#text(entry, path, this.#needle)
-    if (kind === "folder" && device === parent.status.device) {
-      if (depth < mostDepth) await this.folder(await entry.enter(), path, depth + 1)
-      else this.#skipped++
-    }
+  async #enter(entry: Entry, path: string, parent: Directory, depth: number): Promise<void> {
+    if (entry.status.device !== parent.status.device) return
+    if (depth < mostDepth) await this.folder(await entry.enter(), path, depth + 1)
+    else this.#skipped++
   }
 
   async #text({ open, status }: Entry, path: string, needle: string): Promise<void> {

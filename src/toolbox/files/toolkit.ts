@@ -17,7 +17,7 @@ const counted = (most: number, description: string) =>
     Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: most })).annotate({ description })
   )
 /** The most that is listed or found in one call. */
-export const mostResults = 1_000
+const mostResults = 1_000
 
 const says = <T extends Tool.Any>(
   tool: T,
@@ -76,7 +76,7 @@ export const toolkit = Toolkit.make(
       parameters: Schema.Struct({
         path: folder,
         after: Schema.optionalKey(Schema.String),
-        limit: counted(mostResults, `How many at most; ${mostResults} by default.`)
+        limit: counted(mostResults, "How many at most; 200 by default.")
       }),
       success: Schema.Struct({
         entries: Schema.Array(

@@ -17,7 +17,7 @@ import {
   openRoot,
   type Status
 } from "./directory.ts"
-import { type FileError, fileError, fromSystem } from "./FileError.ts"
+import { FileError, fileError, fromSystem } from "./FileError.ts"
 import { isHidden, namesOf, shown } from "./names.ts"
 import { Quota } from "./quota.ts"
 
@@ -220,6 +220,16 @@ export class Tree {
       return ["hard_link", "has more than one name, of which one may be outside of the root"]
     }
     return undefined
+  }
+
+  /** What is known of an entry; nothing of one that has changed meanwhile. */
+  statusOf({ path, signal }: Use, directory: Directory, name: string): Promise<Status | undefined> {
+    return this.use(path, signal, async ({ opened }) => (await directory.find(name, opened))?.status).catch(
+      (error) => {
+        if (error instanceof FileError && error.reason === "changed") return undefined
+        throw error
+      }
+    )
   }
 
   /** Opens a file for reading. */
