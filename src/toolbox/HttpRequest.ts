@@ -11,6 +11,7 @@
  * or a timeout nothing is sent again, a `GET` neither. A tool of fewer methods says more of
  * itself: with `methods: ["GET", "HEAD"]` it is read-only, with `PUT` and
  * `DELETE` beside them idempotent, and is then repeated. After 429 or 503 every request is, because it was refused.
+ * The idempotency key of a call goes along with `POST` and `PATCH`, as `Idempotency-Key`.
  *
  * What comes back is whatever somebody has put there, so it is untrusted; and a
  * URL alone can carry data away, so every call sends data.
@@ -20,6 +21,7 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type { CurrentCall } from "../CurrentCall.ts"
 import * as Handlers from "../Handlers.ts"
 import * as ToolAnnotations from "../ToolAnnotations.ts"
 import * as Toolset from "../Toolset.ts"
@@ -27,6 +29,7 @@ import * as OutboundHttp from "./OutboundHttp.ts"
 import * as Content from "./outbound/content.ts"
 import { DurationInput } from "./outbound/durationInput.ts"
 import { problem } from "./outbound/error.ts"
+import { isValue } from "./outbound/headers.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -38,6 +41,11 @@ export const Options = Schema.Struct({
   methods: Schema.optionalKey(Schema.NonEmptyArray(Schema.Literals(OutboundHttp.methods))),
   /** Names of the credentials that the model may ask for; whatever it asks for by default, and none with `[]`. */
   credentials: Schema.optionalKey(Schema.Array(Schema.NonEmptyString)),
+  /**
+   * The circuit that the tool shares with others. It has none by default: what one host does says nothing about the
+   * next one.
+   */
+  circuit: Schema.optionalKey(Schema.NonEmptyString),
   /** For an attempt, redirects included; 1 minute. */
   timeout: Schema.optionalKey(DurationInput)
 })
@@ -125,6 +133,7 @@ const toolOf = <const Name extends string>(name: Name, options: Options) => {
     .annotate(ToolAnnotations.Capabilities, ["network_access"])
     .annotate(ToolAnnotations.Trust, "untrusted")
     .annotate(ToolAnnotations.SendsData, true)
+    .annotate(ToolAnnotations.Circuit, options.circuit ?? false)
     .annotate(ToolAnnotations.Timeout, options.timeout ?? "1 minute")
     .annotate(ToolAnnotations.Classify, OutboundHttp.classify)
 }
@@ -142,8 +151,12 @@ const isPassing = (status: number): boolean =>
   status === 408 || status === 425 || status === 429 || status >= 500
 
 const handle = (http: OutboundHttp.OutboundHttp["Service"], methods: ReadonlyArray<OutboundHttp.Method>) =>
-  Effect.fnUntraced(function* (params: Params): Effect.fn.Return<Response, Failure> {
-    const response = yield* http.request(yield* requestOf(params, methods[0] ?? "GET"))
+  Effect.fnUntraced(function* (
+    params: Params,
+    { idempotencyKey }: Pick<CurrentCall, "idempotencyKey">
+  ): Effect.fn.Return<Response, Failure> {
+    const method = params.method ?? methods[0] ?? "GET"
+    const response = yield* http.request(yield* requestOf(params, method, idempotencyKey))
     const failure = isPassing(response.status) ? OutboundHttp.statusFailure(response) : undefined
     if (failure !== undefined) return yield* failure
     const { headers, redirects, status, url } = response
@@ -159,19 +172,27 @@ const handle = (http: OutboundHttp.OutboundHttp["Service"], methods: ReadonlyArr
   })
 
 const requestOf = (
-  { body, credential, followRedirects, headers = {}, json, method, query = {}, timeoutSeconds, url }: Params,
-  byDefault: OutboundHttp.Method
+  { body, credential, followRedirects, headers = {}, json, query = {}, timeoutSeconds, url }: Params,
+  method: OutboundHttp.Method,
+  idempotencyKey: string | undefined
 ): Effect.Effect<OutboundHttp.OutboundRequest, OutboundHttp.OutboundError> => {
   if (body !== undefined && json !== undefined) {
     return Effect.fail(problem("invalid_request", "Give either a body or json."))
   }
   const content = json === undefined ? body : JSON.stringify(json)
-  const hasType = Object.keys(headers).some((name) => name.toLowerCase() === "content-type")
-  const type = json === undefined ? "text/plain; charset=utf-8" : "application/json"
+  const added: Record<string, string> = {}
+  if (content !== undefined) {
+    added["content-type"] = json === undefined ? "text/plain; charset=utf-8" : "application/json"
+  }
+  // A call that has a key is repeated also where nobody knows what became of it: only the server can tell.
+  if (idempotencyKey !== undefined && isValue(idempotencyKey) && !repeatable.has(method)) {
+    added["idempotency-key"] = idempotencyKey
+  }
+  for (const name of Object.keys(headers)) delete added[name.toLowerCase()]
   return Effect.succeed({
-    method: method ?? byDefault,
+    method,
     url: withQuery(url, query),
-    headers: content === undefined || hasType ? headers : { ...headers, "content-type": type },
+    headers: { ...added, ...headers },
     ...(content === undefined ? {} : { body: content }),
     credential,
     followRedirects,
