@@ -24,11 +24,13 @@ import * as Gateway from "../mcp/Gateway.ts"
 import { Policy } from "../SecurityPolicy.ts"
 import type * as Toolset from "../Toolset.ts"
 import * as Calculator from "../toolbox/Calculator.ts"
+import * as Email from "../toolbox/Email.ts"
 import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
 import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
+import * as Slack from "../toolbox/Slack.ts"
 
 // --- Parts -----------------------------------------------------------------
 
@@ -90,7 +92,9 @@ const Toolbox = Schema.Struct({
   calculator: optional(Calculator.Options),
   /** Folders are relative to this file. */
   files: optional(Files.Options),
-  http_request: optional(HttpRequest.Options)
+  http_request: optional(HttpRequest.Options),
+  email: optional(Email.Options),
+  slack: optional(Slack.Options)
 })
 
 // --- The file --------------------------------------------------------------

@@ -10,11 +10,13 @@ import * as ToolRegistry from "../ToolRegistry.ts"
 import * as Toolset from "../Toolset.ts"
 import * as Calculator from "../toolbox/Calculator.ts"
 import type { Credentials } from "../toolbox/Credentials.ts"
+import * as Email from "../toolbox/Email.ts"
 import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
 import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
+import * as Slack from "../toolbox/Slack.ts"
 import type { Platform } from "./Config.ts"
 import * as ConfiguredCredentials from "./credentials.ts"
 import { Project } from "./Project.ts"
@@ -63,12 +65,14 @@ const sourcesOf = ({ loaded, resolve }: Project["Service"]): ReadonlyArray<Sourc
     })
     sources.push({ name, toolset: made })
   }
-  const { calculator, files, http_request } = config.toolbox ?? {}
+  const { calculator, email, files, http_request, slack } = config.toolbox ?? {}
   add("calculator", calculator, (options) => Toolset.make(Calculator.toolkit, Calculator.layer(options)))
   add("files", files, ({ roots, ...options }) =>
     Toolset.make(Files.toolkit, Files.layer({ ...options, roots: resolved(roots, resolve) }))
   )
   add("http_request", http_request, HttpRequest.make)
+  add("email", email, (options) => Toolset.make(Email.toolkit, Email.layer(options)))
+  add("slack", slack, (options) => Toolset.make(Slack.toolkit, Slack.layer(options)))
   add("lambda", config.lambda, Lambda.fromOptions)
   for (const [name, options] of Object.entries(config.openapi ?? {})) {
     add(name, options, (given) => openApi(name, given, config.network, resolve))
