@@ -7,13 +7,13 @@ import * as Option from "effect/Option"
 import { Approvals, type Request, type State } from "../../Approvals.ts"
 import { isOwn } from "../../internal/approvals/rules.ts"
 import { ToolRegistry } from "../../ToolRegistry.ts"
+import { allTools } from "../allTools.ts"
 import { complain, end } from "../ExitCode.ts"
 import { explained } from "../failures.ts"
 import * as Flags from "../flags.ts"
 import * as Output from "../Output.ts"
 import { Project } from "../Project.ts"
 import { paramsOf, showResult } from "../result.ts"
-import { registry } from "../tools.ts"
 import { asPerson } from "./approvals/person.ts"
 import * as Text from "./approvals/text.ts"
 import { watch } from "./approvals/watch.ts"
@@ -105,7 +105,7 @@ const approve = Command.make(
       const executor = yield* (yield* ToolRegistry).executor
       return yield* asPerson(executor.resume(granted.token))
     })
-    yield* showResult(yield* Effect.provide(resumed, registry))
+    yield* showResult(yield* Effect.provide(resumed, allTools))
   }, explained)
 ).pipe(Command.withDescription("Let a call run, once: prints the token that runs it"))
 
@@ -169,7 +169,7 @@ const edit = Command.make(
         })
       )
     })
-    const result = yield* Effect.provide(edited, registry)
+    const result = yield* Effect.provide(edited, allTools)
     const [asked] = yield* (yield* Approvals).list({ callId: result.callId, state: "pending", limit: 1 })
     if (asked === undefined) return yield* showResult(result)
     yield* Output.print(asked, Text.card)

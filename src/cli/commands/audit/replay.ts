@@ -8,11 +8,11 @@ import { AuditLog } from "../../../AuditLog.ts"
 import * as Replay from "../../../Replay.ts"
 import { decode } from "../../../SecurityPolicy.ts"
 import { ToolRegistry } from "../../../ToolRegistry.ts"
+import { allTools } from "../../allTools.ts"
 import { complain, end } from "../../ExitCode.ts"
 import { explained } from "../../failures.ts"
 import * as Output from "../../Output.ts"
 import { Project } from "../../Project.ts"
-import { registry } from "../../tools.ts"
 import { flags, selectionOf } from "./selection.ts"
 
 /** A policy as the configuration has it under `policy`, with comments. */
@@ -80,7 +80,7 @@ export const replay = Command.make(
       return Array.from(executor.pipeline.tools.values(), ({ facts }) => facts.tool)
     })
     const replayed = yield* Replay.run(records, candidate, {
-      tools: yield* Effect.provide(tools, registry),
+      tools: yield* Effect.provide(tools, allTools),
       principal: (id, tenant) => {
         const known = principals.get(id)
         return known?.tenant === tenant ? known : undefined
