@@ -15,6 +15,7 @@ import type { CallRecord } from "../../CallRecord.ts"
 import * as ArgumentLimits from "../../internal/argumentLimits.ts"
 import { keyedHash } from "../../internal/argumentsView.ts"
 import type { Conclude, Outcome } from "../../internal/call.ts"
+import { reportBeside } from "../../internal/callText.ts"
 import { CurrentWaiting } from "../../internal/currentWaiting.ts"
 import type { InRun } from "../../internal/governedToolkit.ts"
 import * as Raw from "../../internal/raw.ts"
@@ -102,13 +103,21 @@ const runOnce = (incoming: Incoming): Effect.Effect<Ended> =>
 const plainly = (incoming: Incoming): Answered =>
   Effect.flatMap(run(incoming, incoming.context), (ended) => answerOf(incoming, ended))
 
-const answerOf = ({ context, pipeline, tool }: Incoming, { outcome, record }: Ended): Answered => {
+const answerOf = ({ args, context, pipeline, tool }: Incoming, { outcome, record }: Ended): Answered => {
   const { protocolVersion } = context
   const { reason } = outcome
   const known = pipeline.tools.get(tool)
   const reader = { protocolVersion, maxBytes: pipeline.defaults.resultBytes }
   if (known !== undefined && ("encoded" in outcome || reason === undefined)) {
-    return Effect.succeed(successOf(known, outcome, reader))
+    return Effect.catchCause(
+      Effect.sync(() => successOf(known, outcome, reader)),
+      // The call has succeeded; what shows its result has not.
+      (cause) =>
+        Effect.as(
+          reportBeside(pipeline.kernel, { tool, params: Raw.of(args) }, outcome.value, cause),
+          refusalOf({ _tag: "HandlerDefect" }, { ...outcome, outcomeUnknown: true }, record)
+        )
+    )
   }
   if (reason === undefined) return Effect.die(new Error("A call without a tool has no success"))
   // What is wrong with arguments is, before this version, an error of the protocol.
