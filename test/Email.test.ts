@@ -345,6 +345,7 @@ layer(Server.layer, { excludeTestServices: true })("Email", (it) => {
           { subject: "Hello\u0085X: y" },
           { subject: "Hello\u2029X: y" },
           { subject: "Hello\0" },
+          { subject: "Hello\tthere" },
           { subject: "\u202eolleH" },
           { subject: "Hel\u200blo" },
           { subject: "\udc00" },

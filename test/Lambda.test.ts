@@ -1,4 +1,6 @@
 /** Lambda functions as tools, against a process that speaks the Invoke API. */
+import { once } from "node:events"
+import { connect } from "node:net"
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Duration, Effect, Fiber, Layer, Redacted, Schedule, Schema } from "effect"
 import { Tool } from "effect/ai"
@@ -471,6 +473,28 @@ layer(Server.layer, { excludeTestServices: true })("Lambda", (it) => {
         const { execute } = yield* executorOf(Lambda.make([weather], elsewhere))
         const result = yield* execute({ ...ask, retries: 1 })
         assert.deepStrictEqual([failureOf(result)?.reason, result.attempts], ["unreachable", 2])
+      })
+    )
+
+    it.effect("is not waited for longer than it may take to connect", () =>
+      Effect.gen(function* () {
+        const { port } = yield* start("./deafServer.ts")
+        // Its queue: a few connections are taken by the system, the next is not.
+        const waiting = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            Array.from({ length: 8 }, () => connect(port, "127.0.0.1").on("error", () => {}))
+          ),
+          (sockets) =>
+            Effect.sync(() => {
+              for (const socket of sockets) socket.destroy()
+            })
+        )
+        yield* Effect.promise(() => once(waiting[0]!, "connect"))
+        const { execute } = yield* executorOf(
+          Lambda.make([weather], { ...connectionTo(port), connectTimeout: "200 millis" })
+        )
+        const result = yield* execute({ ...ask, retries: 0 })
+        assert.strictEqual(failureOf(result)?.reason, "unreachable")
       })
     )
 

@@ -35,7 +35,6 @@ export const request = <A>(
         use(
           new sdk.WebClient(Redacted.value(token), {
             slackApiUrl: apiUrl,
-            allowAbsoluteUrls: false,
             retryConfig: { retries: 0 },
             rejectRateLimitedCalls: true,
             logger: silent(sdk),
