@@ -153,6 +153,7 @@ export const make = Effect.fnUntraced(function* (
   const selected = yield* orFail("options")(
     attempt(() => Selection.select(all, options.include, options.exclude))
   )
+  if (selected.length === 0 && all.length > 0) return yield* wrong("include", "no operation is selected")
   const current = selected.filter((found) => {
     const isLeftOut = found.deprecated && options.deprecated !== true
     if (isLeftOut) skip(found, new Unusable(`${found.place.pointer}/deprecated`, "is deprecated"))

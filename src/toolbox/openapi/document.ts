@@ -10,7 +10,7 @@ import { isRecord, type Json } from "../../internal/jsonSchema/facts.ts"
 
 /** More levels are not walked, nor are more values: what aliases of YAML repeat counts every time. */
 const maxDepth = 200
-const maxValues = 5_000_000
+const maxValues = 2_000_000
 
 /** So many references in a row lead nowhere. */
 export const maxHops = 100
@@ -119,21 +119,26 @@ export const make = (value: unknown): Document => {
 
 /** Without recursion, since the point is to refuse what recursion could not walk. */
 const measure = (root: unknown): void => {
-  const stack: Array<readonly [value: object, depth: number, under: string]> = []
+  let level: ReadonlyArray<Place> = [{ value: root, pointer: "#" }]
   let values = 0
-  const push = (value: unknown, depth: number, under: string): void => {
-    if (++values > maxValues) throw new Unusable("#", `holds more than ${maxValues} values`)
-    if (typeof value !== "object" || value === null) return
-    if (depth > maxDepth) throw new Unusable(under, `is nested more than ${maxDepth} levels deep`)
-    stack.push([value, depth, under])
-  }
-  push(root, 0, "#")
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    const [value, depth, under] = next
-    // The two outermost keys say where, and are enough to find it.
-    for (const [key, item] of Object.entries(value)) {
-      push(item, depth + 1, depth < 2 ? `${under}/${JsonPointer.escapeToken(key)}` : under)
+  for (let depth = 0; level.length > 0; depth++) {
+    const below: Array<Place> = []
+    for (const { pointer, value } of level) {
+      for (const key of Object.keys(value as object)) {
+        const item = (value as Json)[key]
+        if (++values > maxValues) throw new Unusable("#", `holds more than ${maxValues} values`)
+        if (typeof item !== "object" || item === null) continue
+        // The two outermost keys say where, and are enough to find it.
+        below.push({
+          value: item,
+          pointer: depth < 2 ? `${pointer}/${JsonPointer.escapeToken(key)}` : pointer
+        })
+      }
     }
+    if (depth >= maxDepth && below.length > 0) {
+      throw new Unusable(below[0]!.pointer, `is nested more than ${maxDepth} levels deep`)
+    }
+    level = below
   }
 }
 

@@ -25,7 +25,7 @@ export const parse = (template: string, pointer: string): ReadonlyArray<Segment>
         .split(/(\{[^{}]*\})/)
         .filter((part) => part !== "")
         .map((part) => {
-          if (part.startsWith("{")) return { parameter: part.slice(1, -1) }
+          if (/^\{.*\}$/s.test(part)) return { parameter: part.slice(1, -1) }
           if (/[{}]/.test(part)) no("the path has a brace that is not part of a parameter")
           return literal(part)
         })
