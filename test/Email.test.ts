@@ -857,8 +857,8 @@ describe("an address", () => {
         assert.strictEqual(address.split("@")[1]?.toLowerCase(), domain)
         assert.notMatch(name, /[\r\n@<>\0]/)
       }),
-      { numRuns: 20_000 }
+      { numRuns: 5000 }
     )
-    assert.isAbove(taken, 100)
+    assert.isAbove(taken, 50)
   })
 })

@@ -146,6 +146,21 @@ layer(Server.layer, { excludeTestServices: true })("Lambda", (it) => {
         })
     )
 
+    it.effect("is typed by its function's schemas", () =>
+      Effect.gen(function* () {
+        const server = yield* Server
+        yield* server.tell({ script: { "prod-weather": [answered, { payload: { success: false } }] } })
+        const toolset = Lambda.make([weather], connectionTo(server.port))
+        const services = yield* Layer.build(Layer.merge(toolset.layer, Testing.layer()))
+        const executor = yield* Effect.provide(ToolExecutor.make(toolset.toolkit), services)
+        const call = Principal.provide(executor.run("weather", { city: "Oslo" }), ada)
+        const celsius: number = (yield* call).celsius
+        assert.strictEqual(celsius, 4)
+        const error = yield* Effect.flip(call)
+        assert.strictEqual(error._tag === "LambdaError" ? error.reason : error._tag, "rejected")
+      })
+    )
+
     it.effect("decodes what JSON cannot say, both ways", () =>
       Effect.gen(function* () {
         const { execute, seen } = yield* scene(
@@ -377,7 +392,7 @@ layer(Server.layer, { excludeTestServices: true })("Lambda", (it) => {
         const script = { lost: ["reset", answered], safe: ["reset", answered] } as const
         const { execute, seen } = yield* scene(script, [
           { ...weather, name: "lost", functionName: "lost" },
-          { ...weather, name: "safe", functionName: "safe", annotations: readonly }
+          { ...weather, name: "safe", functionName: "safe", annotations: { readonly: true } }
         ])
         const keyed = yield* execute({ tool: "lost", params: { city: "Oslo" }, idempotencyKey: "k" })
         assert.deepStrictEqual([keyed.status, keyed.attempts], ["success", 2])
@@ -683,6 +698,12 @@ layer(Server.layer, { excludeTestServices: true })("Lambda", (it) => {
       Effect.sync(() => {
         assert.throws(() => Lambda.make([weather], { connectTimeout: "0 seconds" }), /Lambda: connectTimeout/)
         assert.throws(() => Lambda.make([{ ...weather, success: { $dynamicRef: "#x" } }]))
+        const fallback = Lambda.define({ ...weather, fallback: () => ({ celsius: 0 }) })
+        assert.throws(() => Lambda.make([weather, weather]), /two tools would be named "weather"/)
+        assert.throws(
+          () => Lambda.make([fallback, { ...weather, name: "weather_direct" }]),
+          /"weather_direct"/
+        )
       })
     )
   })

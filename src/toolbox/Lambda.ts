@@ -34,7 +34,7 @@ import { millis } from "../internal/options.ts"
 import { Period } from "../internal/period.ts"
 import type { Tools } from "../ToolExecutor.ts"
 import * as Toolset from "../Toolset.ts"
-import { Annotations, toContext } from "./lambda/annotations.ts"
+import { Annotations } from "./lambda/annotations.ts"
 import * as Client from "./lambda/client.ts"
 import type * as LambdaError from "./lambda/LambdaError.ts"
 import type * as Schemas from "./lambda/schemas.ts"
@@ -105,8 +105,8 @@ export interface Definition<
   /** Of an object: an Effect schema, or a JSON Schema. */
   readonly parameters: Parameters
   readonly success: Success
-  /** What the tool says of itself; capability `external_api` where it names none. */
-  readonly annotations?: Context.Context<never>
+  /** What the tool says of itself, by plain names or as Effect keeps it; capability `external_api` where it names none. */
+  readonly annotations?: Annotations | Context.Context<never>
   /** Runs here when the function cannot be reached. */
   readonly fallback?: Handlers.Handler<ToolOf<Name, Parameters, Success>>
 }
@@ -144,7 +144,7 @@ export const define = <
 
 /**
  * The functions as a toolset. Building it fails where the SDK is not installed, and where neither options nor the
- * SDK's chain name a region. Throws where a JSON Schema or an option makes no sense.
+ * SDK's chain name a region. Throws where a JSON Schema or an option makes no sense, or two tools would have one name.
  */
 export const make = <const Definitions extends ReadonlyArray<Definition>>(
   definitions: Definitions,
@@ -152,7 +152,11 @@ export const make = <const Definitions extends ReadonlyArray<Definition>>(
 ): Toolset.Toolset<ToolsOf<Definitions>, OptionalPackage.PackageMissing | LambdaError.LambdaError> => {
   const connectTimeout = millis("Lambda: connectTimeout", connection.connectTimeout ?? "5 seconds")
   const made = definitions.map(FunctionTool.make)
-  const toolkit = Toolkit.make(...made.flatMap(({ tools }) => tools)) as unknown as Toolkit.Toolkit<Tools>
+  const tools = made.flatMap(({ tools }) => tools)
+  const names = tools.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) throw new RangeError(`Lambda: two tools would be named "${twice}"`)
+  const toolkit = Toolkit.make(...tools) as unknown as Toolkit.Toolkit<Tools>
   const layer = Handlers.toLayer(
     toolkit,
     Effect.gen(function* () {
@@ -173,10 +177,6 @@ export const fromOptions = ({
   ...connection
 }: Options): Toolset.Any<OptionalPackage.PackageMissing | LambdaError.LambdaError> =>
   make(
-    functions.map(({ annotations = {}, success = {}, ...definition }) => ({
-      ...definition,
-      success,
-      annotations: toContext(annotations)
-    })),
+    functions.map((definition) => ({ success: {}, ...definition })),
     connection
   )

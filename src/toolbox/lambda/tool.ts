@@ -8,6 +8,7 @@ import type { CurrentCall } from "../../CurrentCall.ts"
 import type * as Handlers from "../../Handlers.ts"
 import * as ToolAnnotations from "../../ToolAnnotations.ts"
 import type { Definition } from "../Lambda.ts"
+import { toContext } from "./annotations.ts"
 import * as Answer from "./answer.ts"
 import type { Invoker } from "./client.ts"
 import * as Direct from "./direct.ts"
@@ -28,7 +29,7 @@ export const make = (definition: Definition): Made => {
   const success = Schemas.success(definition.success)
   const annotations = Context.make(ToolAnnotations.Capabilities, ["external_api"]).pipe(
     Context.add(ToolAnnotations.Classify, LambdaError.classify),
-    Context.merge(definition.annotations ?? Context.empty())
+    Context.merge(annotationsOf(definition))
   )
   const toolOf = (name: string, description: string): Tool.Any =>
     Tool.dynamic(name, {
@@ -67,6 +68,9 @@ export const make = (definition: Definition): Made => {
     ]
   }
 }
+
+const annotationsOf = ({ annotations = {} }: Definition): Context.Context<never> =>
+  Context.isContext(annotations) ? annotations : toContext(annotations)
 
 /** Sends the arguments to the function and reads its answer. */
 const invocation = (definition: Definition, success: Schema.Top) => {
