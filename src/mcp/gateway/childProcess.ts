@@ -45,11 +45,12 @@ export class ChildProcessTransport implements Transport {
   onclose?: (() => void) | undefined
   onerror?: ((error: Error) => void) | undefined
   onmessage?: ((message: JSONRPCMessage) => void) | undefined
-  /** Why the process ended, or was ended; for people. */
+  /** Why the process ended by itself, or had to be ended; for people. */
   ending: string | undefined
   readonly #options: Options
   readonly #unasked: Bucket
   #child: ChildProcess | undefined
+  #closing = false
   #closed = false
   #partial: Array<Buffer> = []
   #partialBytes = 0
@@ -91,8 +92,10 @@ export class ChildProcessTransport implements Transport {
         this.#end()
       })
       child.once("exit", (code, signal) => {
-        this.ending ??=
-          signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}`
+        if (!this.#closing) {
+          this.ending ??=
+            signal === null ? `it exited with code ${code ?? "unknown"}` : `it was ended by ${signal}`
+        }
         living.delete(child)
         // What it has started and left behind must not outlive it.
         signalGroup(child, "SIGKILL")
@@ -127,7 +130,7 @@ export class ChildProcessTransport implements Transport {
 
   async close(): Promise<void> {
     const child = this.#child
-    this.ending ??= "it was stopped"
+    this.#closing = true
     if (child?.pid === undefined) {
       this.#end()
       return

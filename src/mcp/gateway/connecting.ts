@@ -43,7 +43,7 @@ export const connector = Effect.fnUntraced(function* (
         version,
         timeout: startTimeoutOf(config),
         memory,
-        maybeSse: target._tag === "Url" && target.kind === undefined,
+        otherwise: target._tag === "Process" ? "older" : target.kind === undefined ? "sse" : undefined,
         hide,
         transport: ({ sse }) =>
           target._tag === "Process"

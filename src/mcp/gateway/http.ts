@@ -94,7 +94,6 @@ export class HttpTransport implements Transport {
   }
 
   async close(): Promise<void> {
-    this.ending ??= "it was closed"
     // A courtesy that must not take long.
     const goodbye = this.#inner.terminateSession?.().catch(() => undefined)
     if (goodbye !== undefined && this.sessionId !== undefined) await Promise.race([goodbye, soon()])

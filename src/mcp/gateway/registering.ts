@@ -15,9 +15,9 @@ export const register = Effect.fnUntraced(function* (
   for (const [source, names] of yield* registry.sources) {
     if (!own.has(source)) for (const name of names) taken.add(name)
   }
-  const changed = entries
-    .map((entry) => ({ entry, offered: toolsOf(entry, taken) }))
-    .filter(({ entry, offered }) => entry.state !== offered.state)
+  const all = entries.map((entry) => ({ entry, offered: toolsOf(entry, taken) }))
+  for (const { entry, offered } of all) entry.shadowed = offered.shadowed
+  const changed = all.filter(({ entry, offered }) => entry.state !== offered.state)
   // A name that goes from one server to another must be free before.
   const gained = new Set(
     changed.flatMap(({ entry, offered }) =>
@@ -34,7 +34,7 @@ export const register = Effect.fnUntraced(function* (
 const put = (
   registry: ToolRegistry["Service"],
   entry: Entry,
-  { shadowed, state, tools }: Offered
+  { state, tools }: Offered
 ): Effect.Effect<void> => {
   const putting = registry.put(sourceOf(entry), Toolset.dynamic(tools)) as Effect.Effect<void, DuplicateTool>
   return Effect.matchEffect(putting, {
@@ -42,7 +42,6 @@ const put = (
       Effect.sync(() => {
         entry.tools = tools.map(nameOf)
         entry.state = state
-        entry.shadowed = shadowed
       }),
     // Somebody else has put in a tool of that name meanwhile.
     onFailure: (error) =>

@@ -97,8 +97,11 @@ export interface Options {
   readonly timeout: Duration.Duration
   /** Makes a transport that was not used before. */
   readonly transport: (memory: Memory) => Transport
-  /** Whether a server that does not know the newer transport is tried with the older. */
-  readonly maybeSse: boolean
+  /**
+   * What is tried where a server does not know what it is asked first: a process anew, as one of an older protocol; a
+   * URL over events, as it was before 2025-03-26.
+   */
+  readonly otherwise: "older" | "sse" | undefined
   readonly memory: Memory
   readonly hooks: Hooks
   /** Takes secrets out of a text. */
@@ -127,11 +130,12 @@ export const open = Effect.fnUntraced(function* (
   if (error === undefined || !isOtherEra(error, options))
     return yield* Exit.mapError(first, reasonOf(options))
   memory.older = true
-  if (options.maybeSse) memory.sse = true
+  memory.sse ||= options.otherwise === "sse"
   return yield* Effect.mapError(connect(options), (again) => {
-    memory.sse = false
     memory.older = false
-    return reasonOf(options)(options.maybeSse ? error : again)
+    if (options.otherwise !== "sse") return reasonOf(options)(again)
+    memory.sse = false
+    return reasonOf(options)(error)
   })
 })
 
@@ -146,14 +150,11 @@ const reasonOf =
   ({ ending, error }: Failed): UpstreamError =>
     connecting(name, error, ending, timeout, hide)
 
-/**
- * A process that ends where it is asked for what it does not know is of an older protocol (and so may one be that never
- * answers); a URL that has no such thing may be one that speaks over events.
- */
-const isOtherEra = ({ error }: Failed, { maybeSse, memory, sdk }: Options): boolean => {
-  if (memory.older || memory.sse) return false
-  if (maybeSse) return [400, 404, 405, 406, 415].includes(statusOf(error) ?? 0)
-  return error instanceof sdk.SdkError && error.code === sdk.SdkErrorCode.EraNegotiationFailed
+const isOtherEra = ({ error }: Failed, { memory, otherwise, sdk }: Options): boolean => {
+  if (memory.older || memory.sse || otherwise === undefined) return false
+  return otherwise === "sse"
+    ? [400, 404, 405, 406, 415].includes(statusOf(error) ?? 0)
+    : error instanceof sdk.SdkError && error.code === sdk.SdkErrorCode.EraNegotiationFailed
 }
 
 const connect = (options: Options): Effect.Effect<Session, Failed, Scope.Scope> =>
