@@ -8,7 +8,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
 import type { OutboundHttp } from "effect-interlock/toolbox"
 import * as fc from "fast-check"
-import { CurrentDialer } from "../src/toolbox/outbound/dial.ts"
+import { CurrentDialer, CurrentOwnAddresses } from "../src/toolbox/outbound/dial.ts"
 import { legitimate } from "./support/legitimateUrls.ts"
 import {
   type Answer,
@@ -277,16 +277,53 @@ describe("a name that changes its address", () => {
 })
 
 describe("a connection that led elsewhere", () => {
-  it.live("is not used, though the address that was dialled may be", () =>
+  it.live("is not used, though both addresses may be dialled", () =>
     Effect.gen(function* () {
-      const { accepted, port, requests } = yield* trap
-      // What is dialled outside of loopback arrives at the trap: as a network that sends packets elsewhere.
+      const { port, requests } = yield* trap
+      // What is dialled outside of loopback arrives at the trap: as in a network that sends packets elsewhere.
       const dialer = recording(port)
-      const http = client({}, { dialer, zone: names({ "public.test": ["93.184.216.34"] }) })
-      assert.strictEqual(yield* Effect.provide(attempt("http://public.test/"), http), "blocked")
-      assert.deepStrictEqual(dialer.dialled, ["93.184.216.34:80"])
-      assert.isAtMost(accepted(), 1)
+      const zone = names({ "public.test": ["93.184.216.34"] })
+      for (const allowedAddresses of [[], ["127.0.0.1"]]) {
+        const error = yield* Effect.flip(send({ url: "http://public.test/" })).pipe(
+          Effect.provide(client({ allowedAddresses }, { dialer, zone }))
+        )
+        assert.strictEqual(
+          error.message,
+          "public.test: The connection led to an address that may not be dialled."
+        )
+      }
+      assert.deepStrictEqual(dialer.dialled, ["93.184.216.34:80", "93.184.216.34:80"])
       assert.deepStrictEqual(requests, [])
+    })
+  )
+})
+
+describe("this machine's own public address", () => {
+  it.live("is not dialled, though it is public", () =>
+    Effect.gen(function* () {
+      const { accepted, port } = yield* trap
+      const dialer = recording(port)
+      const own = Layer.succeed(CurrentOwnAddresses, () => ["93.184.216.34", "2606:2800:220:1::1"])
+      const zone = names({
+        "own.test": ["93.184.216.34", "2606:2800:220:1::1"],
+        "nat64.test": ["64:ff9b::5db8:d822"]
+      })
+      const http = client(
+        { allowedAddresses: ["64:ff9b::/96"] },
+        { dialer: { ...dialer, layer: Layer.merge(dialer.layer, own) }, zone }
+      )
+      for (const host of ["own.test", "93.184.216.34", "[2606:2800:220:1::1]", "nat64.test"]) {
+        assert.strictEqual(yield* Effect.provide(attempt(`http://${host}/`), http), "blocked")
+      }
+      assert.deepStrictEqual(dialer.dialled, [])
+      assert.strictEqual(accepted(), 0)
+    })
+  )
+
+  it.effect("is known from the interfaces", () =>
+    Effect.gen(function* () {
+      const ownAddresses = yield* CurrentOwnAddresses
+      assert.include(ownAddresses(), "127.0.0.1")
     })
   )
 })

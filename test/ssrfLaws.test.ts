@@ -387,6 +387,38 @@ describe("a URL", () => {
     )
   })
 
+  it("that is not read is refused with what is wrong with it", () => {
+    const wrong: Readonly<Record<string, string>> = {
+      [`http://example.com/${"a".repeat(8192)}`]: "is longer than 8,192 characters",
+      "ftp://example.com/": 'must begin with "http://" or "https://"',
+      "http:/example.com/": 'must begin with "http://" or "https://"',
+      "http://example.com/a b": "must not contain spaces",
+      "http://example.com\\@127.0.0.1/": "backslashes",
+      "http://example.com/\ud800": "broken characters",
+      "http://user@example.com/": "must not contain a user name",
+      "http://:@example.com/": "must not contain a user name",
+      "http://example.com:/": "a port only as a plain number",
+      "http://example%2ecom/": "without escapes",
+      "http://[::1%25lo]/": "without escapes",
+      "http://example.com:65536/": "no port that could be one",
+      "http://1.2.3.256/": "no host that could be one",
+      "http://0x7f.1/": "in the usual spelling",
+      "http://example.com./": "without a dot at its end",
+      "http://xn--a/": "in the usual spelling",
+      "http://xn--example-.com/": "in the usual spelling",
+      "http://ⓔxample.com/": "in the usual spelling",
+      "http://-a-/": "in the usual spelling"
+    }
+    for (const [text, expected] of Object.entries(wrong)) {
+      const result = Url.read(text)
+      assert.isTrue(Result.isFailure(result), text)
+      if (Result.isFailure(result)) {
+        assert.strictEqual(result.failure.reason, "invalid_url")
+        assert.include(result.failure.message, expected)
+      }
+    }
+  })
+
   it("of a path cannot leave its host", () => {
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 8 }), (pieces) => {

@@ -15,7 +15,7 @@ export interface Received {
   readonly body: Uint8Array
 }
 
-/** Sends the request. Interruption closes the connection. */
+/** Sends the request. What stops it is that the connection is closed, by the scope that has opened it. */
 export const exchange = (
   socket: Net.Socket,
   hop: Hop,
@@ -52,7 +52,6 @@ export const exchange = (
       fail(problem("protocol", "The server wants to speak another protocol.", host, lost))
     })
     request.end(body)
-    return Effect.sync(() => request.destroy())
   })
 
 const brokenBy = (error: unknown, host: string): OutboundError =>
