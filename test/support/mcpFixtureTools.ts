@@ -214,7 +214,8 @@ const withState = (requests: Requests, given: string, done: string) =>
 
 const pause = Effect.sleep(Duration.millis(20))
 
-const stderr = (line: string) => Effect.sync(() => process.stderr.write(`${line} ${Date.now()}\n`))
+const stderr = (line: string) =>
+  Effect.sync(() => process.stderr.write(`${line} ${performance.timeOrigin + performance.now()}\n`))
 
 // --- The handlers ----------------------------------------------------------
 
