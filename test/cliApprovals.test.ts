@@ -1,7 +1,7 @@
 /** `interlock approvals`: asked in one process, answered in another, used in a third. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { acts, type Folder, hasTerminals, project } from "./support/cli.ts"
+import { acts, type Folder, hasTerminals, patience, project } from "./support/cli.ts"
 
 interface Request {
   readonly id: string
@@ -27,7 +27,7 @@ const ask = (folder: Folder, tool: string, text: string) =>
     return ["--", requests[0]?.id ?? ""] as const
   })
 
-describe("interlock approvals", () => {
+describe("interlock approvals", patience, () => {
   it.live("shows what waits, lets the right person grant it, and the grant runs the call once", () =>
     Effect.gen(function* () {
       const folder = yield* project()
@@ -164,6 +164,8 @@ describe("interlock approvals", () => {
         yield* asking.printed(/Let delete_note run\?/)
         yield* folder.run(["approvals", "revoke", ...second])
         yield* asking.printed(/It was decided elsewhere/)
+        yield* ask(folder, "delete_note", "n3")
+        yield* asking.printed(/Let delete_note run\?/)
         yield* asking.type("\u0003")
         assert.strictEqual((yield* asking.ended).code, 130)
       }).pipe(Effect.scoped)

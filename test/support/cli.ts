@@ -64,7 +64,7 @@ class Running implements Started {
       cwd,
       env: { PATH: process.env["PATH"], HOME: cwd, TERM: "xterm", interlock, ...env },
       // Whatever becomes of the test, nothing is left running.
-      timeout: 45_000,
+      timeout: 120_000,
       killSignal: "SIGKILL"
     })
     this.child.stdin?.on("error", () => undefined)
@@ -85,17 +85,19 @@ class Running implements Started {
     return Effect.callback<string>((resume) => {
       const look = () => {
         const found = what.exec(this.#stdout.slice(this.#read))
+        const isOver = this.child.exitCode !== null || this.child.signalCode !== null
+        if (found === null && !isOver) return
+        this.#waiting.delete(look)
         if (found === null) {
-          if (this.child.exitCode === null && this.child.signalCode === null) return
           resume(
             Effect.die(new Error(`It ended, and never printed ${what}:\n${this.#stdout}${this.#stderr}`))
           )
-        } else {
-          const end = this.#read + found.index + found[0].length
-          resume(Effect.succeed(this.#stdout.slice(this.#read, end)))
-          this.#read = end
+          return
         }
-        this.#waiting.delete(look)
+        // Whoever waits may go on at once, and wait for what comes after.
+        const begin = this.#read
+        this.#read += found.index + found[0].length
+        resume(Effect.succeed(this.#stdout.slice(begin, this.#read)))
       }
       this.#waiting.add(look)
       look()
@@ -167,7 +169,6 @@ export const folder = (files: Readonly<Record<string, string>>): Effect.Effect<F
 
 /** A configuration with tools that do what their names say; fields of `data` come in the place of its own. */
 export const configuration = (data: Readonly<Record<string, unknown>> = {}): string => `
-import { writeFileSync } from "node:fs"
 import { Effect, Schema } from "effect"
 import { Tool, Toolkit } from "effect/ai"
 import { Handlers, ToolAnnotations as Annotate, Toolset } from "effect-interlock"
@@ -190,7 +191,7 @@ const handlers = Handlers.toLayer(kit, {
   delete_note: ({ text }) => Effect.succeed("deleted " + text),
   paid: same,
   broken: () => Effect.die(new Error("out of order")),
-  hang: ({ text }) => Effect.andThen(Effect.sync(() => writeFileSync(text, "")), Effect.never),
+  hang: () => Effect.never,
   "evil\\u001b[2J\\u202etool": same
 })
 
@@ -212,6 +213,9 @@ export default defineConfig({
 export const project = (
   data?: Readonly<Record<string, unknown>>
 ): Effect.Effect<Folder, never, Scope.Scope> => folder({ "interlock.config.ts": configuration(data) })
+
+/** Each start of the program costs half a second where nothing else runs, and far more where other tests do. */
+export const patience = { timeout: 180_000 }
 
 /** What a terminal would act upon: control characters other than the end of a line, and those that turn text around. */
 export const acts = /[[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]--[\n]]/v
