@@ -35,14 +35,29 @@ export const fill = (base: string): Folders => {
   return { root, outside, at }
 }
 
-/** The same in a temporary folder. */
-export const folders = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "interlock-files-"))),
-    (base) => Effect.sync(() => Fs.rmSync(base, { recursive: true, force: true }))
-  ),
-  fill
-)
+/** The same in a folder that goes with the scope. */
+const filledIn = (temporary: string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => Fs.mkdtempSync(Path.join(temporary, "interlock-files-"))),
+      (base) => Effect.sync(() => Fs.rmSync(base, { recursive: true, force: true }))
+    ),
+    fill
+  )
+
+export const folders = filledIn(Os.tmpdir())
+
+/** In memory where there is such a folder, for tests that need thousands. */
+export const quickFolders = Effect.suspend(() => filledIn(isWritable("/dev/shm") ? "/dev/shm" : Os.tmpdir()))
+
+const isWritable = (folder: string): boolean => {
+  try {
+    Fs.accessSync(folder, Fs.constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** Everything below a folder: paths, kinds, contents, where links lead. */
 export const snapshot = (folder: string): Readonly<Record<string, string>> =>

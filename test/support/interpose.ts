@@ -44,7 +44,15 @@ export const interposed = async (
   const handles = Object.getPrototypeOf(handle) as object
   await handle.close()
   let calls = 0
-  const count = () => before(++calls)
+  let failed: unknown
+  const count = () => {
+    try {
+      before(++calls)
+    } catch (error) {
+      // It is no answer to what is called.
+      failed ??= error
+    }
+  }
   const restore = [
     ...functions.map((name) => replace(Fs, name, count)),
     ...ofHandles.map((name) => replace(handles, name, count))
@@ -56,5 +64,6 @@ export const interposed = async (
     for (const undo of restore) undo()
     syncBuiltinESMExports()
   }
+  if (failed !== undefined) throw failed
   return calls
 }
