@@ -289,7 +289,7 @@ describe("a connection that led elsewhere", () => {
         )
         assert.strictEqual(
           error.message,
-          "public.test: The connection led to an address that may not be dialled."
+          "public.test: The connection led to another address than the one dialled."
         )
       }
       assert.deepStrictEqual(dialer.dialled, ["93.184.216.34:80", "93.184.216.34:80"])

@@ -27,9 +27,10 @@ import * as SecurityPolicy from "../SecurityPolicy.ts"
 import type { Classification } from "../ToolAnnotations.ts"
 import { Credentials } from "./Credentials.ts"
 import * as Addresses from "./outbound/addresses.ts"
+import * as Content from "./outbound/content.ts"
 import * as Dial from "./outbound/dial.ts"
 import { DurationInput } from "./outbound/durationInput.ts"
-import { OutboundError, problem } from "./outbound/error.ts"
+import { codes, OutboundError, problem } from "./outbound/error.ts"
 import * as Exchange from "./outbound/exchange.ts"
 import * as Hops from "./outbound/hops.ts"
 import { begin, type Method, methods, type OutboundRequest, timeoutOf } from "./outbound/request.ts"
@@ -103,7 +104,7 @@ export class StatusFailure extends Schema.TaggedError<StatusFailure>("interlock/
     url: Schema.String,
     /** The header `Retry-After`, as it came: seconds, or an HTTP date. */
     retryAfter: Schema.optionalKey(Schema.String),
-    /** The beginning of the response. */
+    /** The beginning of what the response says; 2,000 characters, and none where it is no text. */
     text: Schema.String
   }
 ) {
@@ -120,7 +121,7 @@ export const statusFailure = (response: OutboundResponse): StatusFailure | undef
     status: response.status,
     url: response.url,
     ...(retryAfter === undefined ? {} : { retryAfter }),
-    text: new TextDecoder().decode(response.body.subarray(0, 2000))
+    text: (Content.textOf(response.body, response.headers["content-type"]) ?? "").slice(0, 2000)
   })
 }
 
@@ -141,7 +142,7 @@ export const classify = (error: unknown): Classification | undefined => {
     case "too_many_redirects":
       return { class: "Caller" }
     case "dns":
-      return { class: error.code === "ENOTFOUND" ? "Caller" : "Retryable" }
+      return { class: error.code === codes.noName ? "Caller" : "Retryable" }
     case "connect":
     case "timeout":
     case "protocol":
@@ -185,9 +186,7 @@ const make = Effect.fnUntraced(function* (
     Effect.timeoutOrElse(Dial.connect(dialing, target), {
       duration: connectTimeout,
       orElse: () =>
-        Effect.fail(
-          problem("timeout", "No connection was made in time.", target.host, "UND_ERR_CONNECT_TIMEOUT")
-        )
+        Effect.fail(problem("timeout", "No connection was made in time.", target.host, "nothingSent"))
     })
 
   /** One request on a connection of its own. The body of a redirect that is followed is not read. */
@@ -205,7 +204,7 @@ const make = Effect.fnUntraced(function* (
     return yield* Effect.timeoutOrElse(Exchange.exchange(socket, hop, maxBytes, wantsBody), {
       duration: timeout,
       orElse: () =>
-        Effect.fail(problem("timeout", "No complete response came in time.", target.host, "ETIMEDOUT"))
+        Effect.fail(problem("timeout", "No complete response came in time.", target.host, "maybeSent"))
     })
   }, Effect.scoped)
 

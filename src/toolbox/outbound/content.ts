@@ -10,18 +10,12 @@ export type Content =
 /** Deeper JSON is left as text: whoever walks it next may do so by recursion. */
 const maxDepth = 200
 
-/** Reads a body by its content type; one that says nothing, or what is not so, is text where it is UTF-8. */
+/** Reads a body by its content type. JSON that is none, or too deep, is text. */
 export const read = (body: Uint8Array, contentType: string | undefined): Content => {
   if (body.length === 0) return { format: "none" }
-  const type = /^\s*([\w.+-]+\/[\w.+-]+)/.exec(contentType ?? "")?.[1]?.toLowerCase()
-  if (type === undefined || !isText(type)) {
-    const text = type === undefined || type === "application/octet-stream" ? utf8(body) : undefined
-    return text === undefined
-      ? { format: "base64", body: Buffer.from(body).toString("base64") }
-      : { format: "text", body: text }
-  }
-  const text = decode(body, charsetOf(contentType ?? ""))
-  if (isJson(type)) {
+  const text = textOf(body, contentType)
+  if (text === undefined) return { format: "base64", body: Buffer.from(body).toString("base64") }
+  if (isJson(typeOf(contentType))) {
     try {
       const value: unknown = JSON.parse(text)
       if (isShallow(value)) return { format: "json", body: value }
@@ -31,6 +25,16 @@ export const read = (body: Uint8Array, contentType: string | undefined): Content
   }
   return { format: "text", body: text }
 }
+
+/** A body as text, where its type says that it is one; where nothing is said, where it is UTF-8. */
+export const textOf = (body: Uint8Array, contentType: string | undefined): string | undefined => {
+  const type = typeOf(contentType)
+  if (isText(type)) return decode(body, charsetOf(contentType ?? ""))
+  return type === "" || type === "application/octet-stream" ? utf8(body) : undefined
+}
+
+const typeOf = (contentType: string | undefined): string =>
+  /^\s*([\w.+-]+\/[\w.+-]+)/.exec(contentType ?? "")?.[1]?.toLowerCase() ?? ""
 
 const isJson = (type: string): boolean =>
   type === "application/json" || type === "text/json" || type.endsWith("+json")

@@ -10,12 +10,13 @@ import * as Tls from "node:tls"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import type * as Dns from "effect/net/Dns"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Addresses from "./addresses.ts"
-import { codeOf, type OutboundError, problem } from "./error.ts"
+import { inBrackets, type OutboundError, problem } from "./error.ts"
 import type { Target } from "./url.ts"
 
 /** Opens a connection to an address: the one place from which this package dials. */
@@ -61,12 +62,11 @@ export const connect = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
   const found = target.address === undefined ? yield* resolve(options.dns, target.host) : [target.address]
   const rules = { ...options.rules, own: new Set(options.ownAddresses()) }
-  const isPermitted = (address: NetAddress.IpAddress) => Addresses.isPermitted(rules, address)
-  const permitted = found.filter(isPermitted)
+  const permitted = found.filter((address) => Addresses.isPermitted(rules, address))
   if (permitted.length === 0) {
     return yield* problem("blocked", "The host's address is none that may be dialled.", target.host)
   }
-  const connection = yield* firstOf({ ...options, isPermitted }, target, permitted.slice(0, maxAddresses))
+  const connection = yield* firstOf(options.dialer, target, permitted.slice(0, maxAddresses))
   return target.secure
     ? { ...connection, socket: yield* secure(options, target, connection.socket) }
     : connection
@@ -78,48 +78,43 @@ const resolve = (
 ): Effect.Effect<ReadonlyArray<NetAddress.IpAddress>, OutboundError> =>
   Effect.mapError(dns.lookup(host), ({ reason }) =>
     reason === "NotFound"
-      ? problem("dns", "There is no such host.", host, "ENOTFOUND")
-      : problem("dns", "The host's address could not be looked up.", host, "EAI_AGAIN")
+      ? problem("dns", "There is no such host.", host, "noName")
+      : problem("dns", "The host's address could not be looked up.", host, "noNameNow")
   )
-
-interface Dialing extends Pick<Options, "dialer"> {
-  readonly isPermitted: (address: NetAddress.IpAddress) => boolean
-}
 
 /** The first of the addresses that answers; the others are given up. */
 const firstOf = (
-  options: Dialing,
+  dialer: Options["dialer"],
   target: Target,
   [address, ...rest]: ReadonlyArray<NetAddress.IpAddress>
 ): Effect.Effect<Connection, OutboundError, Scope.Scope> => {
-  const first = dial(options, target, address!)
+  const first = dial(dialer, target, address!)
   if (rest.length === 0) return first
   return Effect.gen(function* () {
     const failed = yield* Deferred.make<void>()
     return yield* Effect.raceAll([
       Effect.onError(first, () => Deferred.succeed(failed, undefined)),
-      Effect.andThen(Effect.timeoutOption(Deferred.await(failed), patience), firstOf(options, target, rest))
+      Effect.andThen(Effect.timeoutOption(Deferred.await(failed), patience), firstOf(dialer, target, rest))
     ])
   })
 }
 
 const dial = Effect.fnUntraced(function* (
-  { dialer, isPermitted }: Dialing,
+  dialer: Options["dialer"],
   { host, port }: Target,
   address: NetAddress.IpAddress
 ): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
   const socket = yield* opened(() => dialer(NetAddress.formatIp(address), port))
   yield* Effect.mapError(awaitEvent(socket, "connect"), (error) =>
-    problem("connect", "No connection could be made.", host, codeOf(error) ?? "ECONNREFUSED")
+    problem("connect", `No connection could be made${inBrackets(error)}.`, host, "nothingSent")
   )
-  const peer = Result.getOrUndefined(NetAddress.ipFromString(socket.remoteAddress ?? ""))
+  if (socket.remoteAddress === undefined) {
+    return yield* problem("connect", "The connection was lost at once.", host, "nothingSent")
+  }
   // Whatever has happened on the way: what answers must be what was permitted.
-  if (
-    peer === undefined ||
-    NetAddress.formatIp(peer) !== NetAddress.formatIp(address) ||
-    !isPermitted(peer)
-  ) {
-    return yield* problem("blocked", "The connection led to an address that may not be dialled.", host)
+  const peer = Result.getOrUndefined(NetAddress.ipFromString(socket.remoteAddress))
+  if (peer === undefined || !Equal.equals(peer, address)) {
+    return yield* problem("blocked", "The connection led to another address than the one dialled.", host)
   }
   return { socket, address }
 })
@@ -142,10 +137,10 @@ const secure = Effect.fnUntraced(function* (
     })
   )
   yield* Effect.mapError(awaitEvent(secured, "secureConnect"), (error) => {
-    const code = codeOf(error)
-    return code === "ECONNRESET" || code === "EPIPE"
-      ? problem("connect", "The connection was lost before it was secure.", host, "ECONNREFUSED")
-      : problem("tls", `No secure connection could be made${code === undefined ? "" : ` (${code})`}.`, host)
+    const what = inBrackets(error)
+    return what === " (ECONNRESET)" || what === " (EPIPE)"
+      ? problem("connect", "The connection was lost before it was secure.", host, "nothingSent")
+      : problem("tls", `No secure connection could be made${what}.`, host)
   })
   if (!secured.authorized) return yield* problem("tls", "The host's certificate is not valid.", host)
   return secured
@@ -177,4 +172,5 @@ const awaitEvent = (socket: Net.Socket, event: "connect" | "secureConnect"): Eff
     socket.once(event, ready)
     socket.once("error", broken)
     socket.once("close", closed)
+    return Effect.sync(() => socket.destroy())
   })

@@ -29,8 +29,8 @@ export class OutboundError extends Schema.TaggedError<OutboundError>("interlock/
     /** The hop's host as it was asked for; absent where none could be read. */
     host: Schema.optionalKey(Schema.String),
     problem: Schema.String,
-    /** What Node calls it. `Classification` reads from it whether anything may have been sent. */
-    code: Schema.optionalKey(Schema.String)
+    /** By this `Classification` knows whether anything may have been sent. */
+    code: Schema.optionalKey(Schema.Literals(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET"]))
   }
 ) {
   override get message(): string {
@@ -39,17 +39,30 @@ export class OutboundError extends Schema.TaggedError<OutboundError>("interlock/
 }
 export type Reason = OutboundError["reason"]
 
+/** What the code of an error says: there is no such name, or none now; nothing was sent; something may have been. */
+export const codes = {
+  noName: "ENOTFOUND",
+  noNameNow: "EAI_AGAIN",
+  nothingSent: "ECONNREFUSED",
+  maybeSent: "ECONNRESET"
+} as const
+
 /** An error about a host. */
-export const problem = (reason: Reason, problem: string, host?: string, code?: string): OutboundError =>
+export const problem = (
+  reason: Reason,
+  problem: string,
+  host?: string,
+  code?: keyof typeof codes
+): OutboundError =>
   new OutboundError({
     reason,
     problem,
     ...(host === undefined ? {} : { host }),
-    ...(code === undefined ? {} : { code })
+    ...(code === undefined ? {} : { code: codes[code] })
   })
 
-/** The code of an error of Node's, where it looks like one. */
-export const codeOf = (error: unknown): string | undefined => {
+/** What Node calls an error, in brackets, where that looks like a code: it says nothing of addresses. */
+export const inBrackets = (error: unknown): string => {
   const code = typeof error === "object" && error !== null && "code" in error ? error.code : undefined
-  return typeof code === "string" && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined
+  return typeof code === "string" && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? ` (${code})` : ""
 }

@@ -49,7 +49,7 @@ export const exchange = (
     })
     request.on("upgrade", (_, upgraded) => {
       upgraded.destroy()
-      fail(problem("protocol", "The server wants to speak another protocol.", host, lost))
+      fail(problem("protocol", "The server wants to speak another protocol.", host, "maybeSent"))
     })
     request.end(body)
   })
@@ -58,9 +58,12 @@ const brokenBy = (error: unknown, host: string): OutboundError =>
   error instanceof OutboundError
     ? error
     : // Whatever it was, the request may have been carried out.
-      problem("protocol", "The connection was lost, or what came over it is no HTTP response.", host, lost)
-
-const lost = "ECONNRESET"
+      problem(
+        "protocol",
+        "The connection was lost, or what came over it is no HTTP response.",
+        host,
+        "maybeSent"
+      )
 
 // --- What goes out -----------------------------------------------------------
 
@@ -127,7 +130,12 @@ const read = async (response: Http.IncomingMessage, maxBytes: number, host: stri
   if (encoding === "identity" || encoding === "") return collect(all)
   const decoder = decoders.get(encoding)
   if (decoder === undefined) {
-    throw problem("protocol", "The response is compressed in a way that was not asked for.", host, lost)
+    throw problem(
+      "protocol",
+      "The response is compressed in a way that was not asked for.",
+      host,
+      "maybeSent"
+    )
   }
   return collect(
     limit(
