@@ -165,9 +165,17 @@ describe("what an upstream server comes to", () => {
       ...more
     }) as Status
 
+  it("is that its tools are new where nothing of it was accepted, and first use does not", () => {
+    const fresh = status({ tools: [], unaccepted: [{ tool: "b" }] as never })
+    assert.deepStrictEqual(short(ofStatus(fresh, true)), [])
+    assert.deepStrictEqual(short(ofStatus(fresh, false)), [
+      "note mcpServers.s: has tools that nobody has accepted: b"
+    ])
+  })
+
   it("is nothing where it is what was accepted, and a problem where it cannot be reached", () => {
-    assert.deepStrictEqual(short(ofStatus(status({}))), [])
-    assert.deepStrictEqual(short(ofStatus(status({ state: "failed", lastError: "ENOENT" }))), [
+    assert.deepStrictEqual(short(ofStatus(status({}), true)), [])
+    assert.deepStrictEqual(short(ofStatus(status({ state: "failed", lastError: "ENOENT" }), true)), [
       "problem mcpServers.s: cannot be reached: ENOENT"
     ])
     assert.deepStrictEqual(
@@ -178,7 +186,8 @@ describe("what an upstream server comes to", () => {
             unaccepted: [{ tool: "b" }] as never,
             missing: ["c"],
             skipped: [{ tool: "d", why: "taken" }]
-          })
+          }),
+          true
         )
       ),
       [
@@ -190,6 +199,12 @@ describe("what an upstream server comes to", () => {
     )
   })
 })
+
+/** A server that others wrote. */
+const filesystem = join(
+  import.meta.dirname,
+  "../node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"
+)
 
 // --- The program -----------------------------------------------------------
 
@@ -310,13 +325,17 @@ describe("interlock doctor", patience, () => {
       )
 
       const upstream = yield* project({
-        mcpServers: { absent: { command: "./no-such\u001b[2J-program" } },
+        mcpServers: {
+          absent: { command: "./no-such\u001b[2J-program" },
+          files: { command: process.execPath, args: [filesystem, "."] }
+        },
         openapi: { petty: { document: "no-such.yaml" } },
         principal: undefined
       })
       const { code, stdout } = yield* upstream.run(["doctor"])
       assert.strictEqual(code, 8)
       assert.match(stdout, /problem +mcpServers\.absent: cannot be reached: /)
+      assert.match(stdout, /ok +mcpServers\.files: is there, with \d+ tools that its first use accepts/)
       assert.match(stdout, /problem +petty: gives no tools: /)
       assert.notMatch(stdout, acts)
       assert.notInclude(readdirSync(upstream.path), "interlock.lock.json")

@@ -84,7 +84,10 @@ const built = (loaded: Loaded, state: string | undefined, start: boolean) =>
   Effect.gen(function* () {
     const { config } = loaded
     const inState = state === undefined ? [] : yield* State.ofState(config)
-    const { complete, findings: inServers } = yield* Upstreams.ofServers(start)
+    const { complete, findings: inServers } = yield* Upstreams.ofServers(
+      start,
+      config.gateway?.pins !== "required"
+    )
     const inSources = yield* ofSources
     const all = complete && inSources.every(({ level }) => level !== "problem")
     return [...inState, ...inSources, ...inServers, ...Tools.ofTools(yield* known, config, all)]

@@ -4,11 +4,13 @@ import * as Option from "effect/Option"
 import { Gateway, type Status } from "../../mcp/Gateway.ts"
 import { type Finding, note, ok, problem, some, warning } from "./Finding.ts"
 
-/** A total function of a server's status. */
-export const ofStatus = (status: Status): ReadonlyArray<Finding> => {
+/** A total function of a server's status; `firstUse`: what it offers is accepted when it is first seen, which is not now. */
+export const ofStatus = (status: Status, firstUse: boolean): ReadonlyArray<Finding> => {
   const { drifted, lastError, missing, name, skipped, state, tools, unaccepted } = status
   const about = `mcpServers.${name}`
   const look = `interlock gateway status --start, then: interlock gateway accept ${name}`
+  // Nothing of it was ever accepted.
+  const isNew = firstUse && tools.length + drifted.length + missing.length === 0
   const findings: Array<Finding> = []
   if (state === "failed") {
     findings.push(
@@ -19,7 +21,11 @@ export const ofStatus = (status: Status): ReadonlyArray<Finding> => {
         "Start its command, or open its URL, by hand and see what it says."
       )
     )
-  } else if (state === "ready") findings.push(ok(about, `is there, with ${tools.length} tools`))
+  } else if (state === "ready" && isNew) {
+    findings.push(ok(about, `is there, with ${unaccepted.length} tools that its first use accepts`))
+  } else if (state === "ready") {
+    findings.push(ok(about, `is there, with ${tools.length} tools`))
+  }
   if (drifted.length > 0) {
     findings.push(
       warning(
@@ -30,7 +36,7 @@ export const ofStatus = (status: Status): ReadonlyArray<Finding> => {
       )
     )
   }
-  if (unaccepted.length > 0) {
+  if (unaccepted.length > 0 && !isNew) {
     findings.push(
       note(
         about,
@@ -59,7 +65,7 @@ export const ofStatus = (status: Status): ReadonlyArray<Finding> => {
 }
 
 /** Starts every server, where that is wanted, and looks at them; `complete` where all that they have is known. */
-export const ofServers = Effect.fnUntraced(function* (start: boolean) {
+export const ofServers = Effect.fnUntraced(function* (start: boolean, firstUse: boolean) {
   const found = yield* Effect.serviceOption(Gateway)
   if (Option.isNone(found)) return { findings: [], complete: true }
   const gateway = found.value
@@ -73,7 +79,7 @@ export const ofServers = Effect.fnUntraced(function* (start: boolean) {
   }
   const statuses = (yield* gateway.status).filter(({ state }) => state !== "disabled")
   return {
-    findings: statuses.flatMap(ofStatus),
+    findings: statuses.flatMap((status) => ofStatus(status, firstUse)),
     complete: statuses.every(({ state, unaccepted }) => state === "ready" && unaccepted.length === 0)
   }
 })
