@@ -680,6 +680,11 @@ layer(Server.layer, { excludeTestServices: true })("Lambda", (it) => {
           "invalid_params"
         )
         assert.strictEqual((yield* execute({ tool: "any", params: { x: 1 } })).value, "text")
+        const { successSchema } = toolset.toolkit.tools["weather"] as Tool.Any
+        assert.deepStrictEqual(
+          Tool.getJsonSchemaFromSchema(successSchema),
+          data.functions[0]?.success as never
+        )
         const facts = ToolAnnotations.read(toolset.toolkit.tools["weather"] as Tool.Any)
         assert.deepStrictEqual([facts.readonly, facts.capabilities], [true, ["read_data"]])
       })

@@ -63,6 +63,6 @@ const isDomain = (text: string): boolean => {
 }
 
 /** An address as text. */
-export const AddressText = Text.Line.check(
-  ...Text.checks((text) => Result.getOrUndefined(Result.flip(read(text))), Object.values(problems))
-)
+export const AddressText = Text.line(
+  'One address: "ada@example.com" or "Ada Lovelace <ada@example.com>".'
+).check(...Text.checks((text) => Result.getOrUndefined(Result.flip(read(text))), Object.values(problems)))

@@ -12,17 +12,17 @@ import * as Text from "./text.ts"
 
 const noFolders = "it must be a name without folders"
 
-const Recipient = Address.AddressText.annotate({
-  description: 'One address: "ada@example.com" or "Ada Lovelace <ada@example.com>".'
-})
+const Recipients = Schema.Array(Address.AddressText)
 
-const FileName = Text.Line.check(
+const FileName = Text.line("The file's name, without folders.").check(
   Schema.isMaxLength(200),
   ...Text.checks((name) => (/[/\\]/.test(name) ? noFolders : undefined), [noFolders])
 )
 
 /** RFC 6838, 4.2. What holds other parts, or whole messages, is not one attachment. */
-const ContentType = Schema.String.check(
+const ContentType = Schema.String.annotate({
+  description: "Such as text/csv; by the file's name where it is absent."
+}).check(
   Schema.makeFilter(
     (type: string) =>
       /^(?!multipart\/|message\/)[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i.test(
@@ -34,9 +34,10 @@ const ContentType = Schema.String.check(
 
 const Attachment = Schema.Struct({
   filename: FileName,
-  /** Text, or bytes in base64. */
-  content: Schema.String,
-  encoding: Schema.optionalKey(Schema.Literals(["text", "base64"])),
+  content: Schema.String.annotate({ description: "Text, or bytes in base64." }),
+  encoding: Schema.optionalKey(
+    Schema.Literals(["text", "base64"]).annotate({ description: "What content is; text by default." })
+  ),
   content_type: Schema.optionalKey(ContentType)
 }).check(
   Schema.makeFilter(
@@ -49,13 +50,15 @@ const Attachment = Schema.Struct({
 
 /** The parameters of `send_email`. */
 export const Parameters = Schema.Struct({
-  to: Schema.NonEmptyArray(Recipient),
-  cc: Schema.optionalKey(Schema.Array(Recipient)),
-  bcc: Schema.optionalKey(Schema.Array(Recipient)),
-  subject: Text.Line.check(Schema.isMaxLength(500)),
-  text: Text.Body,
-  html: Schema.optionalKey(Text.Body),
-  reply_to: Schema.optionalKey(Recipient),
+  to: Recipients.check(Schema.isMinLength(1)),
+  cc: Schema.optionalKey(Recipients),
+  /** They stand in no header. */
+  bcc: Schema.optionalKey(Recipients),
+  subject: Text.line("The subject.").check(Schema.isMaxLength(500)),
+  text: Text.body("The mail as plain text."),
+  html: Schema.optionalKey(Text.body("The same as HTML, for readers that show it.")),
+  /** Where answers go, if not to the sender. */
+  reply_to: Schema.optionalKey(Address.AddressText),
   attachments: Schema.optionalKey(Schema.Array(Attachment).check(Schema.isMaxLength(20)))
 })
 export type Parameters = typeof Parameters.Type

@@ -41,7 +41,14 @@ export const checks = (
   ) as never
 
 /** A text of one line. */
-export const Line = Schema.NonEmptyString.check(...checks(lineProblem, Object.values(problems)))
+export const line = (description: string) =>
+  Schema.String.annotate({ description }).check(
+    Schema.isNonEmpty(),
+    ...checks(lineProblem, Object.values(problems))
+  )
 
 /** A text of many. */
-export const Body = Schema.String.check(...checks(bodyProblem, [problems.malformed, problems.control]))
+export const body = (description: string) =>
+  Schema.String.annotate({ description }).check(
+    ...checks(bodyProblem, [problems.malformed, problems.control])
+  )

@@ -28,7 +28,7 @@ const fromJson = (json: JsonSchema.JsonSchema): Schema.Top => {
     },
     { dropUnknown: true }
   )
-  return Schema.Unknown.check(
+  return Schema.Json.check(
     Schema.makeFilter(
       (result) => {
         const decoded = decode({ result })

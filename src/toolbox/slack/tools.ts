@@ -10,23 +10,26 @@ const optional = Schema.optionalKey
 /** The id of a channel (C…), a private one (G…), a direct message (D…) or a person to write to (U…, W…). */
 export const isId = /^[CGDUW][A-Z0-9]{2,20}$/
 
-const Channel = Schema.String.check(
-  Schema.makeFilter((id: string) => isId.test(id), {
-    message: 'it must be the id of a channel, such as "C0123456789"'
-  })
+const text = (description: string) => Schema.String.annotate({ description })
+
+const Channel = text("The channel's id, such as C0123456789.").check(
+  Schema.isPattern(isId, { message: 'it must be the id of a channel, such as "C0123456789"' })
 )
 
-const Timestamp = Schema.String.check(
-  Schema.makeFilter((ts: string) => /^\d{1,12}\.\d{1,6}$/.test(ts), {
-    message: 'it must be the ts of a message, such as "1700000000.123456"'
-  })
-)
+const thread = (description: string) =>
+  text(description).check(
+    Schema.isPattern(/^\d{1,12}\.\d{1,6}$/, {
+      message: 'it must be the ts of a message, such as "1700000000.123456"'
+    })
+  )
 
 const page = {
-  /** Of a page before, as `next_cursor`. */
-  cursor: optional(Schema.NonEmptyString.check(Schema.isMaxLength(1000))),
-  /** 50 by default. */
-  limit: optional(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 200 })))
+  cursor: optional(text("The next_cursor of the page before.").check(Schema.isBetweenLength(1, 1000))),
+  limit: optional(
+    Schema.Int.annotate({ description: "How many at the most; 50 by default." }).check(
+      Schema.isBetween({ minimum: 1, maximum: 200 })
+    )
+  )
 }
 
 const Message = Schema.Struct({
@@ -51,9 +54,8 @@ const slack_post_message = Tool.make("slack_post_message", {
     "Posts a message to a Slack channel, or as a reply to a thread. *bold*, _italic_ and `code` are shown as such.",
   parameters: Schema.Struct({
     channel: Channel,
-    text: Schema.NonEmptyString.check(Schema.isMaxLength(40_000)),
-    /** The message whose thread it belongs to. */
-    thread_ts: optional(Timestamp)
+    text: text("The message.").check(Schema.isBetweenLength(1, 40_000)),
+    thread_ts: optional(thread("The ts of the message that is answered."))
   }),
   success: Schema.Struct({ channel: Schema.String, ts: Schema.String }),
   ...failing
@@ -109,7 +111,11 @@ const slack_read_channel = reading(
 const slack_read_thread = reading(
   Tool.make("slack_read_thread", {
     description: "Reads a thread of a Slack channel: its first message, then its replies, the oldest first.",
-    parameters: Schema.Struct({ channel: Channel, thread_ts: Timestamp, ...page }),
+    parameters: Schema.Struct({
+      channel: Channel,
+      thread_ts: thread("The ts of its first message."),
+      ...page
+    }),
     success: Messages,
     ...failing
   })
