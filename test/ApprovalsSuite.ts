@@ -87,7 +87,7 @@ export const suite = (name: string, backend: Backend, runs: number): void => {
             decidedAt: undefined,
             reason: undefined
           })
-          assert.match(request.id, /^[\w-]{24}$/)
+          assert.match(request.id, /^[0-9a-f]{32}$/)
           assert.deepStrictEqual(yield* approvals.get(request.id), request)
           assert.deepStrictEqual(yield* approvals.list(), [request])
           assert.deepStrictEqual(yield* approvals.open(request.id), {

@@ -42,7 +42,7 @@ const row = (status: Gateway.Status, paint: Output.Paint): ReadonlyArray<string>
       ...status.skipped.map(({ tool, why }) => `${tool}: ${why}`),
       ...(status.lastError === undefined ? [] : [status.lastError])
     ].join("; "),
-    100
+    400
   )
 ]
 

@@ -1,4 +1,5 @@
 /** What the pipeline asks of approvals: to put a question, and to use the grant that fits a call. */
+import { bytesToHex } from "@noble/hashes/utils.js"
 import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type {
@@ -14,7 +15,7 @@ import type {
 import type { Keyring } from "../../Keyring.ts"
 import { after } from "../exits.ts"
 import { millis, whole } from "../options.ts"
-import { sameMac, seal, toBase64Url } from "../sealing.ts"
+import { sameMac, seal } from "../sealing.ts"
 import * as Document from "./document.ts"
 import { mismatch, suffices } from "./rules.ts"
 import type { ApprovalStore, Held } from "./store.ts"
@@ -185,7 +186,8 @@ export class Desk {
     const argumentsHash = question.argumentsHash(keyring.active)
     if (argumentsHash === undefined)
       throw new Error("Approvals: the arguments' hash by the active key is missing")
-    const id = toBase64Url(this.#options.random(18))
+    // Typed at terminals, where what begins with a hyphen is an option.
+    const id = bytesToHex(this.#options.random(16))
     const expiresAt = now + this.#options.expiresAfter
     const text = Document.write(question, {
       id,
