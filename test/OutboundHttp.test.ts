@@ -1142,5 +1142,6 @@ describe("errors", () => {
     const failure = OutboundHttp.statusFailure(response(503, { "retry-after": "7" }))!
     assert.deepStrictEqual([failure.status, failure.retryAfter, failure.text.length], [503, "7", 2000])
     assert.isUndefined(OutboundHttp.statusFailure(response(404))!.retryAfter)
+    assert.strictEqual(OutboundHttp.statusFailure(response(500, { "content-type": "image/png" }))!.text, "")
   })
 })

@@ -3,8 +3,8 @@
  * request is to be sent with, and only what sends the request sees it.
  *
  * A credential names the hosts that it may be sent to. It goes nowhere else,
- * whatever URL it is asked for with, and not in clear text over a network unless it says
- * `overHttp`.
+ * whatever URL it is asked for with, and not in clear text over a network
+ * unless it says `overHttp`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

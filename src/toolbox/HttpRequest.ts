@@ -2,16 +2,18 @@
  * `http_request`: a request to a URL that a model chooses, within what
  * `OutboundHttp` allows.
  *
- * **What is a failure.** A response is a result, whatever its status: a model wants to
- * read what a 404 says. Only where the same request may do better later (408, 425, 429
- * and 5xx) it is a `StatusFailure`, which retries see, with the server's
- * `Retry-After`. No response is an `OutboundError`.
+ * **What is a failure.** A response is a result, whatever its status: a model
+ * wants to read what a 404 says. Only where the same request may do better
+ * later (408, 425, 429 and 5xx) it is a `StatusFailure`, which retries see,
+ * with the server's `Retry-After`. No response is an `OutboundError`.
  *
- * **What is repeated.** The tool as a whole is neither read-only nor idempotent: after a lost connection
- * or a timeout nothing is sent again, a `GET` neither. A tool of fewer methods says more of
- * itself: with `methods: ["GET", "HEAD"]` it is read-only, with `PUT` and
- * `DELETE` beside them idempotent, and is then repeated. After 429 or 503 every request is, because it was refused.
- * The idempotency key of a call goes along with `POST` and `PATCH`, as `Idempotency-Key`.
+ * **What is repeated.** The tool as a whole is neither read-only nor
+ * idempotent: after a lost connection or a timeout nothing is sent again, a
+ * `GET` neither. A tool of fewer methods says more of itself: with `methods:
+ * ["GET", "HEAD"]` it is read-only, with `PUT` and `DELETE` beside them
+ * idempotent, and is then repeated. After 429 or 503 every request is, because
+ * it was refused. The idempotency key of a call goes along with `POST` and
+ * `PATCH`, as `Idempotency-Key`.
  *
  * What comes back is whatever somebody has put there, so it is untrusted; and a
  * URL alone can carry data away, so every call sends data.

@@ -2,13 +2,14 @@
  * The one way by which tools reach the network with addresses that a model, a
  * document or a server may choose.
  *
- * A request goes out when its URL is written as URLs are (`outbound/url.ts`), its host is
- * among the allowed domains, and the address that is dialled is public or named
- * by `allowedAddresses` (`outbound/addresses.ts`). Names are resolved once per
- * connection, by the `Dns` in the context where there is one and else by the system,
- * and what was looked at is what is dialled: a name that changes its
- * address in between changes nothing. Every redirect is such a request of its
- * own. Each has a connection of its own, which nothing else ever uses.
+ * A request goes out when its URL is written as URLs are (`outbound/url.ts`),
+ * its host is among the allowed domains, and the address that is dialled is
+ * public or named by `allowedAddresses` (`outbound/addresses.ts`). Names are
+ * resolved once per connection, by the `Dns` in the context where there is one
+ * and else by the system, and what was looked at is what is dialled: a name
+ * that changes its address in between changes nothing. Every redirect is such a
+ * request of its own. Each has a connection of its own, which nothing else ever
+ * uses.
  *
  * Proxies that the environment names are not used. Certificates are always
  * verified. Cookies are neither kept nor shown.

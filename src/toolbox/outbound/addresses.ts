@@ -3,11 +3,12 @@
  *
  * An IPv6 address is public inside 2000::/3, where all of the Internet is, and
  * outside the blocks that IANA keeps there for special purposes (RFC 6890 and
- * its registries); an IPv4 address outside all such blocks. What is
- * anything else needs `allowedAddresses`. An address that holds an IPv4 address
- * (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) leads there, so that one
- * must be permitted too. Where clouds hand out their machines' keys only
- * a range of exactly that address permits it: `169.254.0.0/16` does not.
+ * its registries); an IPv4 address outside all such blocks. What is anything
+ * else needs `allowedAddresses`. An address that holds an IPv4 address (mapped,
+ * compatible, translated, NAT64, 6to4, Teredo, ISATAP) leads there, so that one
+ * must be permitted too. Where clouds hand out their machines' keys only a
+ * range of exactly that address permits it: `169.254.0.0/16` does not. A public
+ * address of this machine's own counts as none.
  */
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
