@@ -75,11 +75,6 @@ describe("documents that are none", () => {
       "openapi: 3.1.0\npaths: []",
       "document #/paths: expected an object, found an array"
     ],
-    [
-      "another dialect",
-      "openapi: 3.1.0\njsonSchemaDialect: http://json-schema.org/draft-07/schema#",
-      "document #/jsonSchemaDialect: expected JSON Schema 2020-12 or the dialect of OpenAPI 3.1"
-    ],
     ["no operation", "openapi: 3.1.0", "document #/paths: there is no operation"],
     ["brackets without end", "[".repeat(200_000), "document #: is neither JSON nor YAML"],
     [
@@ -137,7 +132,10 @@ describe("documents that go on without end", () => {
           "/c": { get: { operationId: "c", parameters: [{ $ref: "#/components/parameters/P" }] } },
           "/d": { get: { operationId: "d", responses: { 200: { $ref: "#/components/responses/R" } } } },
           "/e": { post: { operationId: "e", requestBody: { $ref: "#/components/requestBodies/B" } } },
-          "/f": { $ref: "#/components/pathItems/F" }
+          "/f": { $ref: "#/components/pathItems/F" },
+          "/g": { get: { $ref: "operations/g.yaml" } },
+          "/h": { get: "h" },
+          "/i": "i"
         },
         {
           components: {
@@ -150,10 +148,15 @@ describe("documents that go on without end", () => {
       )
       const { skipped, tools } = yield* opened(document)
       assert.deepStrictEqual(tools, ["d", "f"])
-      assert.deepStrictEqual(
-        skipped,
-        ["* /a", "* /b", "GET /c", "POST /e"].map((at) => `${at}: leads in a circle, or too far`)
-      )
+      assert.deepStrictEqual(skipped, [
+        "* /a: leads in a circle, or too far",
+        "* /b: leads in a circle, or too far",
+        "GET /g: refers to another document: bundle the documents into one",
+        "GET /h: expected an operation, found a string",
+        "* /i: expected a path item, found a string",
+        "GET /c: leads in a circle, or too far",
+        "POST /e: leads in a circle, or too far"
+      ])
     })
   )
 
@@ -404,8 +407,7 @@ describe("paths of documents", () => {
     ["/a/%2E%2e/b", "the path has a segment of dots"],
     ["/..;x=1/b", "the path has a segment of dots"],
     ["/.", "the path has a segment of dots"],
-    ["/a?action=b", "a path has no query and no fragment"],
-    ["/a#b", "a path has no query and no fragment"],
+    ["/a?action={b}", "the path has a parameter in its query"],
     ["a", 'expected a path that begins with "/"'],
     ["/a/{id", "the path has a brace that is not part of a parameter"],
     ["/a/{{id}}", "the path has a brace that is not part of a parameter"],
@@ -425,6 +427,35 @@ describe("paths of documents", () => {
     )
   }
 
+  it.live("are left out where they are longer than any", () =>
+    Effect.gen(function* () {
+      const path = "/".repeat(500_000)
+      assert.deepStrictEqual(yield* opened(documentOf({ [path]: operation("a"), "/ok": operation("ok") })), {
+        tools: ["ok"],
+        skipped: [`GET ${path}: the path is longer than 2000 characters`]
+      })
+    })
+  )
+
+  it.live("may bring a query of their own, which no argument changes", () =>
+    Effect.gen(function* () {
+      const { arrived, port, url } = yield* echo
+      const parameters = [
+        { name: "q", in: "query", schema: {} },
+        { name: "beta", in: "query", schema: {} }
+      ]
+      const document = documentOf({ "/a?beta=it's#x": operation("send", { parameters }) })
+      const { call } = yield* toolsOf(port, { document, baseUrl: url })
+      assert.strictEqual((yield* call("send", { q: "1" })).status, "success")
+      assert.strictEqual((yield* call("send", { q: { beta: "2" } })).status, "failure")
+      assert.strictEqual((yield* call("send", { beta: "2" })).status, "invalid_params")
+      assert.deepStrictEqual(
+        arrived.map(({ target }) => target),
+        ["/a?beta=it%27s&q=1"]
+      )
+    }).pipe(Effect.scoped)
+  )
+
   it.live("are left out where a parameter has no place in them", () =>
     Effect.gen(function* () {
       const parameters = [{ name: "id", in: "path", required: true, schema: {} }]
@@ -441,7 +472,7 @@ describe("paths of documents", () => {
   it.live("are sent as they are written, with what no URL can hold encoded", () =>
     Effect.gen(function* () {
       const { arrived, port, url } = yield* echo
-      const document = documentOf({ "/a b/\\c/ü/%2F/d//e/[x]/": operation("send") })
+      const document = documentOf({ "/a b/\\c/ü/%2F/d//e/[x]/#y": operation("send") })
       const { call } = yield* toolsOf(port, { document, baseUrl: `${url}/base/` })
       yield* call("send")
       assert.strictEqual(arrived[0]!.target, "/base/a%20b/%5Cc/%C3%BC/%2F/d//e/%5Bx%5D/")

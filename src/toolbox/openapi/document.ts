@@ -110,10 +110,6 @@ export const make = (value: unknown): Document => {
   if (said === null) {
     throw new Unusable(version.pointer, `expected 3.0 or 3.1, found ${JSON.stringify(version.value)}`)
   }
-  const dialect = child(root, "jsonSchemaDialect")
-  if (dialect.value !== undefined && !/draft\/2020-12|oas\/3\.1\/dialect/.test(text(dialect))) {
-    throw new Unusable(dialect.pointer, "expected JSON Schema 2020-12 or the dialect of OpenAPI 3.1")
-  }
   return { root, version: said[1] === "0" ? "3.0" : "3.1" }
 }
 

@@ -37,4 +37,5 @@ export const sent = (type: string): string => (type.includes("*") ? "application
 
 /** Whether it is one type, with parameters that a header can hold. */
 export const isType = (type: string): boolean =>
+  type.length <= 200 &&
   /^[!#$&^_.+\w-]+\/[!#$&^_.+\w-]+ *(?:; *[\w-]+=(?:[!#$%&'*+.^_`|~\w-]+|"[ !#-[\]-~]*") *)*$/.test(type)

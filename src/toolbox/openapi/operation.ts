@@ -41,7 +41,7 @@ export interface Operation extends Pick<Found, "method" | "path" | "operationId"
   readonly description: string
   readonly schema: Json
   readonly base: Base
-  readonly segments: ReadonlyArray<Paths.Segment>
+  readonly template: Paths.Template
   readonly parameters: ReadonlyArray<Parameters.Parameter>
   readonly body: (Bodies.Body & { readonly argument: string }) | undefined
   readonly credential: string | undefined
@@ -89,23 +89,21 @@ export const find = (
   if (paths.value !== undefined) record(paths)
   for (const [path, at] of children(paths)) {
     if (path.startsWith("x-")) continue
-    const item = attempt(() => {
-      const item = follow(document, at)
-      record(item, "a path item")
-      return item
-    })
+    const item = attempt(() => ofRecord(follow(document, at), "a path item"))
     if (item instanceof Unusable) {
       skip({ method: "*", path }, item)
       continue
     }
-    for (const [key, place] of children(item)) {
+    for (const [key, given] of children(item)) {
       const method = methods.get(key)
-      if (key === "trace")
-        skip({ method: "TRACE", path }, new Unusable(place.pointer, "TRACE would send its credentials back"))
+      if (key === "trace") {
+        skip({ method: "TRACE", path }, new Unusable(given.pointer, "TRACE would send its credentials back"))
+      }
       if (method === undefined) continue
-      const problem = attempt(() => record(place, "an operation"))
-      if (problem instanceof Unusable) {
-        skip({ method, path }, problem)
+      // Some write a reference here too, though the specification has none.
+      const place = attempt(() => ofRecord(follow(document, given), "an operation"))
+      if (place instanceof Unusable) {
+        skip({ method, path }, place)
         continue
       }
       const id = child(place, "operationId").value
@@ -123,6 +121,11 @@ export const find = (
   return found
 }
 
+const ofRecord = (place: Place, what: string): Place => {
+  record(place, what)
+  return place
+}
+
 const textsOf = ({ value }: Place): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((each) => typeof each === "string") : []
 
@@ -132,7 +135,8 @@ const textsOf = ({ value }: Place): ReadonlyArray<string> =>
 export const read = (reading: Reading, found: Found): Operation => {
   const { document, maxDescription } = reading
   const { item, method, path, place } = found
-  const segments = Paths.parse(path, item.pointer)
+  const template = Paths.parse(path, item.pointer)
+  const inQuery = new URLSearchParams(template.query)
   const base = baseOf(document, item, place, reading.servers)
   const credential = credentialOf(document, place, reading.chosen)
   const own = credential === undefined ? undefined : sentTo(reading.credentials, credential, base, place)
@@ -142,6 +146,7 @@ export const read = (reading: Reading, found: Found): Operation => {
   const reserved: Parameters.Reserved = {
     has: (location, name) =>
       secrets.has(location, name) ||
+      (location === "query" && inQuery.has(name)) ||
       (location === "cookie" && hasCookie) ||
       (location === "header" && reading.fixed.has(name.toLowerCase()))
   }
@@ -156,7 +161,7 @@ export const read = (reading: Reading, found: Found): Operation => {
     place,
     taken
   )
-  checkPath(segments, parameters, item)
+  checkPath(template.segments, parameters, item)
   const said = bodyDescription(document, place, maxDescription)
   const properties: Array<readonly [string, Schema]> = parameters.map((each) => [each.argument, each.schema])
   if (body !== undefined) {
@@ -179,7 +184,7 @@ export const read = (reading: Reading, found: Found): Operation => {
     description: describe(found, maxDescription),
     schema,
     base,
-    segments,
+    template,
     parameters,
     body: body === undefined ? undefined : { ...body, argument },
     credential,

@@ -9,31 +9,47 @@ import { Unsendable } from "./styles.ts"
 /** A segment's parts: texts as they are written in the URL, and names of parameters. */
 export type Segment = ReadonlyArray<string | { readonly parameter: string }>
 
-/** The segments of a template such as `/pets/{id}/photo`; throws `Unusable`. */
-export const parse = (template: string, pointer: string): ReadonlyArray<Segment> => {
+/** A path, and what some documents write behind it. */
+export interface Template {
+  readonly segments: ReadonlyArray<Segment>
+  /** Sent as it is written. */
+  readonly query: string
+}
+
+/** Longer ones no server has. */
+const maxTemplate = 2_000
+
+/**
+ * Reads a template such as `/pets/{id}/photo`; throws `Unusable`. Some documents tell operations of one path apart by a query or a
+ * fragment, though the specification has neither: the query is sent, the fragment is not.
+ */
+export const parse = (template: string, pointer: string): Template => {
   const no = (why: string): never => {
     throw new Unusable(pointer, why)
   }
   if (!template.startsWith("/")) no('expected a path that begins with "/"')
-  if (/[?#]/.test(template)) no("a path has no query and no fragment")
+  if (template.length > maxTemplate) no(`the path is longer than ${maxTemplate} characters`)
   if (!template.isWellFormed()) no("the path is not Unicode text")
-  return template
+  const [path = "", query = ""] = template
     .slice(1)
-    .split(/\/(?![^{]*\})/)
-    .map((text) => {
-      const parts = text
-        .split(/(\{[^{}]*\})/)
-        .filter((part) => part !== "")
-        .map((part) => {
-          if (/^\{.*\}$/s.test(part)) return { parameter: part.slice(1, -1) }
-          if (/[{}]/.test(part)) no("the path has a brace that is not part of a parameter")
-          return literal(part)
-        })
-      if (parts.every((part) => typeof part === "string") && isDots(parts.join(""))) {
-        no("the path has a segment of dots")
-      }
-      return parts
-    })
+    .split("#", 1)[0]!
+    .split(/\?(.*)/s)
+  if (/[{}]/.test(query)) no("the path has a parameter in its query")
+  const segments = path.split(/\/(?![^{]*\})/).map((text) => {
+    const parts = text
+      .split(/(\{[^{}]*\})/)
+      .filter((part) => part !== "")
+      .map((part) => {
+        if (/^\{.*\}$/s.test(part)) return { parameter: part.slice(1, -1) }
+        if (/[{}]/.test(part)) no("the path has a brace that is not part of a parameter")
+        return literal(part)
+      })
+    if (parts.every((part) => typeof part === "string") && isDots(parts.join(""))) {
+      no("the path has a segment of dots")
+    }
+    return parts
+  })
+  return { segments, query: literal(query).replaceAll("'", "%27") }
 }
 
 /** What is encoded stays so; what a path cannot hold becomes so. */

@@ -45,7 +45,7 @@ export const write = (operation: Operation, given: Json, fixed: Json, seed: numb
     const byName = new Map(
       operation.parameters.filter(({ location }) => location === "path").map((each) => [each.name, each])
     )
-    const path = Paths.write(operation.segments, (name) => {
+    const path = Paths.write(operation.template.segments, (name) => {
       const parameter = byName.get(name)!
       return pathValue(parameter.written, of(parameter))
     })
@@ -65,7 +65,8 @@ export const write = (operation: Operation, given: Json, fixed: Json, seed: numb
     argument = body?.argument ?? ""
     const value = body === undefined ? undefined : of(body)
     const written = body === undefined || value === undefined ? undefined : Bodies.write(body, value, seed)
-    const url = `${operation.base.origin}${operation.base.path}${path}${pairs.length === 0 ? "" : `?${joined(pairs, "&")}`}`
+    const query = [operation.template.query, joined(pairs, "&")].filter((part) => part !== "").join("&")
+    const url = `${operation.base.origin}${operation.base.path}${path}${query === "" ? "" : `?${query}`}`
     argument = ""
     return {
       url: unchanged(url, `${operation.base.path}${path}`),

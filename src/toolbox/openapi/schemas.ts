@@ -142,9 +142,8 @@ export const make = (document: Document, maxDescription: number): Schemas => {
       throw new Unusable(place.pointer, `the request's schemas have more than ${maxParts} parts`)
     if (typeof place.value === "boolean") return place.value
     const node = record(place, "a schema")
-    for (const keyword of ["$dynamicRef", "$recursiveRef"]) {
-      if (node[keyword] !== undefined) throw new Unusable(`${place.pointer}/${keyword}`, "is not supported")
-    }
+    if (node["$dynamicRef"] !== undefined)
+      throw new Unusable(`${place.pointer}/$dynamicRef`, "is not supported")
     const isReference = node["$ref"] !== undefined
     const entries =
       isReference && document.version === "3.0" ? annotations(node) : keywords(place, node, hides)
