@@ -129,7 +129,7 @@ describe("Approvals.layerMemory", () => {
     })
   )
 
-  it.effect("makes ids of 18 bytes of the secure random", () =>
+  it.effect("makes ids of 16 bytes of the secure random", () =>
     Effect.gen(function* () {
       let next = 0
       const crypto = {
