@@ -13,7 +13,12 @@
  * Slack cannot tell a message that is posted twice, so a post whose outcome is
  * unknown is not repeated, not even with an idempotency key.
  */
-import type { WebClient } from "@slack/web-api"
+import type {
+  ConversationsHistoryResponse,
+  ConversationsListResponse,
+  ConversationsRepliesResponse,
+  WebClient
+} from "@slack/web-api"
 import type * as Tool from "effect/ai/Tool"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -119,57 +124,35 @@ export const layer = (
             )
           )
         },
-        slack_list_channels: ({ cursor, limit = 50 }) =>
-          Effect.map(
-            request((client) =>
-              client.conversations.list({
-                exclude_archived: true,
-                types: privateChannels ? "public_channel,private_channel" : "public_channel",
-                limit,
-                ...(cursor === undefined ? {} : { cursor })
-              })
-            ),
-            ({ channels = [], response_metadata }) => ({
-              channels: channels.flatMap(({ id, is_member, is_private, name, topic }) =>
-                id === undefined || !allows(id)
-                  ? []
-                  : [
-                      {
-                        id,
-                        name: name ?? "",
-                        is_member: is_member === true,
-                        is_private: is_private === true,
-                        ...(topic?.value ? { topic: topic.value } : {})
-                      }
-                    ]
-              ),
-              ...nextOf(response_metadata)
+        slack_list_channels: (params) =>
+          request((client) =>
+            client.conversations.list({
+              exclude_archived: true,
+              types: privateChannels ? "public_channel,private_channel" : "public_channel",
+              ...pageOf(params)
             })
-          ),
-        slack_read_channel: ({ channel, cursor, limit = 50 }) =>
-          Effect.andThen(
-            allowed(channel),
-            Effect.map(
+          ).pipe(Effect.map((answer) => channelsIn(answer, allows))),
+        slack_read_channel: (params) =>
+          allowed(params.channel).pipe(
+            Effect.andThen(
               request((client) =>
-                client.conversations.history({ channel, limit, ...(cursor === undefined ? {} : { cursor }) })
-              ),
-              messagesOf
-            )
+                client.conversations.history({ channel: params.channel, ...pageOf(params) })
+              )
+            ),
+            Effect.map(messagesIn)
           ),
-        slack_read_thread: ({ channel, cursor, limit = 50, thread_ts }) =>
-          Effect.andThen(
-            allowed(channel),
-            Effect.map(
+        slack_read_thread: (params) =>
+          allowed(params.channel).pipe(
+            Effect.andThen(
               request((client) =>
                 client.conversations.replies({
-                  channel,
-                  ts: thread_ts,
-                  limit,
-                  ...(cursor === undefined ? {} : { cursor })
+                  channel: params.channel,
+                  ts: params.thread_ts,
+                  ...pageOf(params)
                 })
-              ),
-              messagesOf
-            )
+              )
+            ),
+            Effect.map(messagesIn)
           )
       }
     })
@@ -222,24 +205,34 @@ const tokenOf = (
         onSuccess: (found) => found.token
       })
 
-// --- Answers, read ---------------------------------------------------------
+// --- Pages -----------------------------------------------------------------
 
-const nextOf = (metadata: { readonly next_cursor?: string | undefined } | undefined) =>
-  metadata?.next_cursor ? { next_cursor: metadata.next_cursor } : {}
+const pageOf = ({ cursor, limit = 50 }: { readonly cursor?: string; readonly limit?: number }) => ({
+  limit,
+  ...(cursor === undefined ? {} : { cursor })
+})
 
-interface SlackMessage {
-  readonly ts?: string | undefined
-  readonly text?: string | undefined
-  readonly user?: string | undefined
-  readonly bot_id?: string | undefined
-  readonly thread_ts?: string | undefined
-  readonly reply_count?: number | undefined
-}
+const nextOf = ({ response_metadata }: ConversationsListResponse | ConversationsHistoryResponse) =>
+  response_metadata?.next_cursor ? { next_cursor: response_metadata.next_cursor } : {}
 
-const messagesOf = (answer: {
-  readonly messages?: ReadonlyArray<SlackMessage> | undefined
-  readonly response_metadata?: { readonly next_cursor?: string | undefined } | undefined
-}): typeof Tools.Messages.Type => ({
+const channelsIn = (answer: ConversationsListResponse, allows: (channel: string) => boolean) => ({
+  channels: (answer.channels ?? []).flatMap(({ id, is_member, is_private, name, topic }) =>
+    id === undefined || !allows(id)
+      ? []
+      : [
+          {
+            id,
+            name: name ?? "",
+            is_member: is_member === true,
+            is_private: is_private === true,
+            ...(topic?.value ? { topic: topic.value } : {})
+          }
+        ]
+  ),
+  ...nextOf(answer)
+})
+
+const messagesIn = (answer: ConversationsHistoryResponse | ConversationsRepliesResponse) => ({
   messages: (answer.messages ?? []).map(({ bot_id, reply_count, text = "", thread_ts, ts = "", user }) => ({
     ts,
     text,
@@ -248,5 +241,5 @@ const messagesOf = (answer: {
     ...(thread_ts === undefined ? {} : { thread_ts }),
     ...(reply_count === undefined ? {} : { reply_count })
   })),
-  ...nextOf(answer.response_metadata)
+  ...nextOf(answer)
 })

@@ -42,7 +42,7 @@ const Message = Schema.Struct({
   reply_count: optional(Schema.Finite)
 })
 
-export const Messages = Schema.Struct({
+const Messages = Schema.Struct({
   messages: Schema.Array(Message),
   next_cursor: optional(Schema.String)
 })
