@@ -141,7 +141,7 @@ describe("Approvals.layerMemory", () => {
         crypto
       )
       const [one, two] = [yield* pending(approvals), yield* pending(approvals, { callId: "call-2" })]
-      assert.deepStrictEqual([one.id, two.id], ["AQEB".repeat(6), "AgIC".repeat(6)])
+      assert.deepStrictEqual([one.id, two.id], ["01".repeat(16), "02".repeat(16)])
     }).pipe(Effect.provide(keyring))
   )
 
