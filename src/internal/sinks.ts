@@ -126,7 +126,7 @@ export const sinks: ReadonlyArray<Sink> = [
   ),
   sink("ToolExecutor.ts", ["span"], "names", "how many tools a search found, never what was asked"),
   sink("CircuitBreaker.ts", ["publish"], "names", "transitions, and why a circuit opened"),
-  sink("toolbox/Files.ts", ["log"], "names", "that a system has no /proc"),
+  sink("toolbox/files/open.ts", ["log"], "names", "that a system has no /proc"),
   sink("toolbox/files/write.ts", ["file"], "relay", "files that the caller writes, in roots"),
   sink("toolbox/lambda/tool.ts", ["span"], "names", "the function's name, its request id, how long it took"),
 
@@ -179,6 +179,13 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("sql/SqlIdempotency.ts", ["sql"], "sealed", "hashed keys and sealed outcomes"),
   sink("sql/SqlResultCache.ts", ["sql"], "sealed", "hashed keys and sealed results"),
   sink("sql/SqlCircuitBreaker.ts", ["sql"], "names", "circuits: their states, counts and why"),
+  sink(
+    "cli/batch/Journal.ts",
+    ["sql"],
+    "sealed",
+    "keyed hashes of lines, how they ended, and sealed results"
+  ),
+  sink("cli/batch/Batches.ts", ["sql"], "names", "batches that are forgotten"),
   sink("Budget.ts", ["publish"], "names", "alerts"),
   sink("sql/SqlBudget.ts", ["publish"], "names", "alerts"),
   sink("internal/budget/sqlBooks.ts", ["sql"], "names", "limits, reservations and what was used"),
