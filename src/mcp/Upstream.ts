@@ -237,57 +237,48 @@ export const make = Effect.fnUntraced(function* (
     return live
   })
 
-  const startNow = Effect.fnUntraced(function* (ready: Deferred.Deferred<Live, UpstreamError>) {
-    const own = yield* Scope.fork(scope)
-    const exit = yield* connect(own).pipe(
-      Scope.provide(own),
-      Effect.timeoutOrElse({
-        duration: startTimeout,
-        orElse: () =>
-          Effect.fail(
-            new UpstreamError({
-              reason: "start",
-              server: name,
-              detail: `it was not ready within ${Duration.format(startTimeout)}`
-            })
-          )
-      }),
-      Effect.exit
+  const startNow = (ready: Deferred.Deferred<Live, UpstreamError>): Effect.Effect<void> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const own = yield* Scope.fork(scope)
+        const connecting = connect(own).pipe(
+          Scope.provide(own),
+          Effect.timeoutOrElse({ duration: startTimeout, orElse: () => Effect.fail(tooSlow) })
+        )
+        const exit = yield* Effect.exit(restore(connecting))
+        const isWanted = state._tag === "Starting" && state.ready === ready
+        if (Exit.isSuccess(exit) && isWanted) {
+          started++
+          become({ _tag: "Ready", live: exit.value })
+          if (stopWhenIdle !== undefined) yield* Effect.forkIn(watchIdle(exit.value, stopWhenIdle), own)
+          yield* Deferred.succeed(ready, exit.value)
+          return
+        }
+        yield* Scope.close(own, exit)
+        const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
+        if (error !== undefined) yield* failed(error)
+        if (isWanted) become({ _tag: "Idle" })
+        yield* Deferred.fail(ready, error ?? stopped)
+      })
     )
-    if (Exit.isSuccess(exit)) {
-      const live = exit.value
-      started++
-      if (state._tag !== "Starting" || state.ready !== ready) yield* close(live)
-      else {
-        become({ _tag: "Ready", live })
-        if (stopWhenIdle !== undefined) yield* Effect.forkIn(watchIdle(live, stopWhenIdle), own)
-      }
-    } else {
-      yield* Scope.close(own, exit)
-      const error = exit.cause.reasons.find(Cause.isFailReason)?.error
-      if (error !== undefined) yield* failed(error)
-      if (state._tag === "Starting" && state.ready === ready) become({ _tag: "Idle" })
-    }
-    yield* Deferred.done(ready, exit)
-  })
 
   /** Begins to start, which nobody who waits for it can interrupt. */
   const begin: Effect.Effect<Live, UpstreamError> = Effect.suspend(() => {
     const ready = Deferred.makeUnsafe<Live, UpstreamError>()
     const starting: State = { _tag: "Starting", ready, fiber: undefined }
     become(starting)
-    return Effect.flatMap(
-      Effect.forkIn(
-        Effect.onInterrupt(startNow(ready), () => Deferred.fail(ready, stopped)),
-        scope
-      ),
-      (fiber) => {
-        starting.fiber = fiber
-        return Deferred.await(ready)
-      }
-    )
+    // At once, so that whoever ends it before it has begun leaves nobody waiting.
+    return Effect.flatMap(Effect.forkIn(startNow(ready), scope, { startImmediately: true }), (fiber) => {
+      starting.fiber = fiber
+      return Deferred.await(ready)
+    })
   })
 
+  const tooSlow = new UpstreamError({
+    reason: "start",
+    server: name,
+    detail: `it was not ready within ${Duration.format(startTimeout)}`
+  })
   const stopped = new UpstreamError({ reason: "stopped", server: name, detail: "somebody has stopped it" })
 
   const live: Effect.Effect<Live, UpstreamError> = Effect.suspend(() => {
