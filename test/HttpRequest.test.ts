@@ -20,6 +20,7 @@ import { Credentials, HttpRequest, OutboundHttp } from "effect-interlock/toolbox
 import * as fc from "fast-check"
 import * as Content from "../src/toolbox/outbound/content.ts"
 import { type Answer, type Listening, names, serve } from "./support/outbound.ts"
+import * as Attempts from "./support/ssrfAttempts.ts"
 
 type Params = Tool.Parameters<HttpRequest.HttpRequest<string>>
 type Options = HttpRequest.Options & {
@@ -367,6 +368,34 @@ describe("http_request", () => {
           2
         ])
         assert.strictEqual(server.accepted(), 0)
+      })
+    )
+  )
+
+  it.live("reaches nothing that may not be reached, with parameters added to the URL neither", () =>
+    governed(
+      Effect.gen(function* () {
+        const trap = yield* serve((_, response) => response.end("reached"), { host: "::" })
+        const { call } = yield* withTool((_, response) => response.end("reached"), {
+          outbound: { allowedDomains: ["*"], allowedAddresses: [], allowedPorts: [trap.port] }
+        })
+        const urls = [
+          ...[...Attempts.plainIpv4, ...Attempts.oddIpv4, ...Attempts.ipv6, ...Attempts.embedded],
+          ...[...Attempts.confusing, ...Attempts.controls, ...Attempts.unicode, ...Attempts.escapes],
+          ...[...Attempts.schemes, ...Attempts.ports]
+        ]
+        const reached: Array<string> = []
+        for (const url of urls) {
+          const params = {
+            url: url.replaceAll("PORT", String(trap.port)),
+            query: { a: "@127.0.0.1/", b: "#" }
+          }
+          const { status } = yield* call(params, { retries: 0 })
+          // Screening refuses some of them before the tool is asked.
+          if (status !== "failure" && status !== "policy_denied") reached.push(`${url}: ${status}`)
+        }
+        assert.deepStrictEqual(reached, [])
+        assert.strictEqual(trap.accepted(), 0)
       })
     )
   )
