@@ -16,7 +16,8 @@ const order = {
     n: Schema.Int,
     /** How long it takes, in milliseconds. */
     ms: Schema.optionalKey(Schema.Int),
-    fails: Schema.optionalKey(Schema.Boolean)
+    /** The first time or always. */
+    fails: Schema.optionalKey(Schema.Literals(["once", "always"]))
   }),
   success: Schema.Int,
   failure: Schema.String
@@ -40,16 +41,20 @@ export const kit = Toolkit.make(
   make("covered").annotate(Tool.Readonly, true).annotate(Annotate.Fallback, { tool: "write" })
 )
 
-type Order = { readonly n: number; readonly ms?: number; readonly fails?: boolean }
+type Order = { readonly n: number; readonly ms?: number; readonly fails?: "once" | "always" }
 
 /** Handlers that tell `did` of each call before they go on. */
 export const handlers = (did: (tool: string, n: number) => void) => {
+  const done = new Set<number>()
   const handler =
     (tool: string) =>
-    ({ fails = false, ms = 0, n }: Order) =>
+    ({ fails, ms = 0, n }: Order) =>
       Effect.suspend(() => {
         did(tool, n)
-        const answer = fails ? Effect.fail(`${n} failed`) : Effect.succeed(n)
+        const again = done.has(n)
+        done.add(n)
+        const answer =
+          fails === "always" || (fails === "once" && !again) ? Effect.fail(`${n} failed`) : Effect.succeed(n)
         return ms > 0 ? Effect.delay(answer, ms) : answer
       })
   return kit.toLayer({

@@ -39,7 +39,7 @@ export class Calls<Of> implements Starter<Of> {
 
   /** How many more may begin. */
   get room(): number {
-    if (this.#parked >= mostParked || this.#returning.length > 0) return 0
+    if (this.#parked >= mostParked) return 0
     return this.#concurrency - (this.#running.length - this.#parked)
   }
 
