@@ -659,6 +659,30 @@ describe("the quota", () => {
     })
   )
 
+  it.effect("counts what is replaced and deleted at once for once", () =>
+    Effect.gen(function* () {
+      const { run } = yield* opened({ quota: 20 * 4_096 })
+      const write = (path: string, blocks: number) =>
+        run("file_write", { path, content: "x".repeat(blocks * 4_096), overwrite: true })
+      for (let round = 0; round < 5; round++) {
+        yield* write("a", 10)
+        // Each of them shrinks it or deletes it, and only one gives back what it took.
+        yield* Effect.all(
+          [
+            ...Array.from({ length: 6 }, (_, n) =>
+              run("file_write", { path: "a", content: `${n}`, overwrite: true })
+            ),
+            ...Array.from({ length: 6 }, () => run("file_delete", { path: "a" }))
+          ],
+          { concurrency: "unbounded" }
+        )
+        yield* run("file_delete", { path: "a" })
+      }
+      yield* write("a", 20)
+      assert.strictEqual(yield* reason(write("b", 1)), "no_space")
+    })
+  )
+
   it.effect("holds for what is written at once", () =>
     Effect.gen(function* () {
       const { at, run } = yield* opened({ quota: 5 * 4_096 })

@@ -17,16 +17,16 @@ import type * as Tool from "effect/ai/Tool"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
 import * as Handlers from "../Handlers.ts"
 import { whole } from "../internal/options.ts"
 import { type FileError, fileError } from "./files/FileError.ts"
 import { list } from "./files/list.ts"
 import { shown } from "./files/names.ts"
+import { openTree } from "./files/open.ts"
 import { read } from "./files/read.ts"
 import { search } from "./files/search.ts"
 import { toolkit } from "./files/toolkit.ts"
-import { type RootOptions, type Settings, Tree } from "./files/tree.ts"
+import type { RootOptions, Settings } from "./files/tree.ts"
 import { remove, write } from "./files/write.ts"
 
 export { FileError } from "./files/FileError.ts"
@@ -96,21 +96,6 @@ export const isRoot = (roots: Options["roots"]): roots is Root =>
 const rootOf = (root: Root): RootOptions => (typeof root === "string" ? { path: root } : root)
 
 // --- Layer -----------------------------------------------------------------
-
-/** Opens the roots for as long as the scope is open, and says so where races can only be checked for. */
-export const openTree = (settings: Settings): Effect.Effect<Tree, FileError, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.tryPromise({ try: () => Tree.open(settings), catch: (error) => error as FileError }),
-    (tree) => Effect.promise(() => tree.close())
-  ).pipe(
-    Effect.tap((tree) =>
-      tree.holding === "descriptor"
-        ? Effect.void
-        : Effect.logWarning(
-            "Files: this system has no /proc/self/fd, so races are checked for and not closed: nobody else should be able to change the roots"
-          )
-    )
-  )
 
 /**
  * Handlers of the five tools. It fails where a root is not a folder, or may not be opened; an option that makes no sense

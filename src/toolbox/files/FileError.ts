@@ -42,6 +42,10 @@ export class FileError extends Schema.TaggedError<FileError>("interlock/toolbox/
 export const fileError = (reason: Reason, path: string, why: string): FileError =>
   new FileError({ reason, path, message: `"${path}" ${why}` })
 
+/** The same error of what is called otherwise where it is told. */
+export const renamed = ({ message, path, reason }: FileError, name: string): FileError =>
+  new FileError({ reason, path: name, message: message.replace(`"${path}"`, () => `"${name}"`) })
+
 /** Whether to try again: what is only so for a moment. */
 export const classify = (error: unknown): Classification | undefined => {
   if (!(error instanceof FileError)) return undefined

@@ -45,7 +45,8 @@ export const list = (
 ): Promise<{ readonly entries: ReadonlyArray<Listed>; readonly next?: string }> =>
   tree.use(path, signal, async (use) => {
     const [root] = tree.locate(path)
-    const directory = root === undefined ? undefined : await tree.openFolder(use, await tree.find(use))
+    const directory =
+      root === undefined ? undefined : await tree.openFolder(use, (await tree.find(use)).entry)
     const all = directory === undefined ? rootsOf(tree) : await namesIn(tree, use, directory)
     const rest = after === undefined ? all : all.filter(({ name }) => name > after)
     const entries: Array<Listed> = []

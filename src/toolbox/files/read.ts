@@ -42,7 +42,7 @@ export const read = (
         "is read by lines of text, or by offset and length, and not by both"
       )
     }
-    const [file, { size }] = await tree.openFile(use, await tree.find(use))
+    const [file, { size }] = await tree.openFile(use, (await tree.find(use)).entry)
     const start = byLines ? await startOfLine(tree, use, file, size, line ?? 1) : (offset ?? 0)
     if (start > size) throw fileError("size", shown(path), `has only ${size} bytes`)
     // A character has up to four bytes, and a part of one would lead nowhere.

@@ -65,7 +65,7 @@ export const search = (tree: Tree, request: SearchRequest, signal?: AbortSignal)
   tree.use(request.path, signal, async (use) => {
     const run = new Search(tree, request, use)
     const [root] = tree.locate(request.path)
-    if (root !== undefined) await run.folder(await tree.openFolder(use, await tree.find(use)), "", 0)
+    if (root !== undefined) await run.folder(await tree.openFolder(use, (await tree.find(use)).entry), "", 0)
     else for (const [name, { directory }] of tree.roots) await run.folder(directory, name, 0)
     return run.found()
   })

@@ -71,6 +71,7 @@ export class Tree {
   readonly roots: ReadonlyMap<string, Root>
   /** What is being given its name has two for a moment; by inode. */
   readonly placing = new Set<bigint>()
+  readonly #changing = new Map<string, Promise<void>>()
   readonly #opened: Opened
 
   private constructor(
@@ -222,6 +223,22 @@ export class Tree {
     return undefined
   }
 
+  /** Changes what has a name while nobody else here does: what is counted is then what is there. */
+  async alone<A>({ status }: Directory, name: string, run: () => Promise<A>): Promise<A> {
+    // Some file systems tell no case, nor how letters are put together.
+    const key = `${status.device}:${status.inode}/${name.normalize("NFC").toLowerCase()}`
+    const before = this.#changing.get(key)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#changing.set(key, promise)
+    try {
+      await before
+      return await run()
+    } finally {
+      resolve()
+      if (this.#changing.get(key) === promise) this.#changing.delete(key)
+    }
+  }
+
   /** What is known of an entry; nothing of one that has changed meanwhile. */
   statusOf({ path, signal }: Use, directory: Directory, name: string): Promise<Status | undefined> {
     return this.use(path, signal, async ({ opened }) => (await directory.find(name, opened))?.status).catch(
@@ -233,7 +250,7 @@ export class Tree {
   }
 
   /** Opens a file for reading. */
-  async openFile(use: Use, { entry }: Place): Promise<readonly [FileHandle, Status]> {
+  async openFile(use: Use, entry: Entry | undefined): Promise<readonly [FileHandle, Status]> {
     const path = shown(use.path)
     if (entry === undefined) throw fileError("not_found", path, "does not exist")
     const why = this.whyNotReadable(entry.status)
@@ -242,7 +259,7 @@ export class Tree {
   }
 
   /** Opens a folder. */
-  async openFolder(use: Use, { entry }: Place): Promise<Directory> {
+  async openFolder(use: Use, entry: Entry | undefined): Promise<Directory> {
     if (entry === undefined) throw fileError("not_found", shown(use.path), "does not exist")
     if (entry.status.kind !== "folder") throw fileError("not_a_folder", shown(use.path), "is not a folder")
     return entry.enter()

@@ -5,6 +5,7 @@
  * a link is replaced and not written through.
  */
 import { randomUUID } from "node:crypto"
+import type { FileHandle } from "node:fs/promises"
 import type { Directory, Status } from "./directory.ts"
 import { codeOf, fileError } from "./FileError.ts"
 import { checkNew, shown, temporary } from "./names.ts"
@@ -46,17 +47,23 @@ export const write = (
     if (folder.entry === undefined) {
       throw fileError("not_found", shown(path), 'is in a folder that does not exist: "parents" makes it')
     }
-    const directory = await tree.openFolder(use, folder)
-    const place = await tree.walk(use, { ...root, directory }, [name], true)
-    const before = place.entry?.status
-    if (place.entry === undefined) checkNew(path, name)
-    else {
-      checkReplaceable(use, place)
-      if (await hasContent(tree, place, bytes)) return "unchanged"
-      if (!overwrite) throw fileError("exists", shown(path), 'exists already: "overwrite" replaces it')
-    }
-    await replace(tree, use, directory, name, bytes, before)
-    return before === undefined ? "created" : "replaced"
+    const directory = await tree.openFolder(use, folder.entry)
+    return tree.alone(directory, name, async () => {
+      while (true) {
+        const place = await tree.walk(use, { ...root, directory }, [name], true)
+        const before = place.entry?.status
+        if (before === undefined) checkNew(path, name)
+        else {
+          checkReplaceable(use, before)
+          if (await hasContent(tree, place, bytes)) return "unchanged"
+          if (!overwrite) throw fileError("exists", shown(path), 'exists already: "overwrite" replaces it')
+        }
+        if (await put(tree, use, directory, name, bytes, before)) {
+          return before === undefined ? "created" : "replaced"
+        }
+        // Another process has created it meanwhile: now it is one that is there.
+      }
+    })
   })
 
 /** Makes a folder on the way to a file. */
@@ -72,8 +79,7 @@ const makeFolder = (tree: Tree, use: Use) => async (parent: Directory, name: str
   }
 }
 
-const checkReplaceable = ({ path }: Use, { entry }: Place): void => {
-  const kind = entry!.status.kind
+const checkReplaceable = ({ path }: Use, { kind }: Status): void => {
   if (kind === "folder") throw fileError("not_a_file", shown(path), "is a folder")
   if (kind === "link") throw fileError("not_a_file", shown(path), "is a link: write to what it leads to")
   if (kind === "other") throw fileError("not_a_file", shown(path), "is not a file")
@@ -87,53 +93,62 @@ const hasContent = async (tree: Tree, { entry }: Place, bytes: Uint8Array): Prom
   return Buffer.compare(there, bytes) === 0
 }
 
-const replace = async (
+/** Puts a file in its place; `false` where a new one found it taken. */
+const put = async (
   tree: Tree,
-  { opened, path, signal }: Use,
+  use: Use,
   directory: Directory,
   name: string,
   bytes: Uint8Array,
   before: Status | undefined
-): Promise<void> => {
+): Promise<boolean> => {
   const growth = blocksOf(bytes.length) - (before?.names === 1 ? blocksOf(before.size) : 0)
-  take(tree, { path }, growth)
+  take(tree, use, growth)
   const own = temporary(randomUUID())
-  let left = false
-  let inode: bigint | undefined
+  let isDone = false
   try {
-    const file = await directory.create(own, opened)
-    left = true
+    const file = await directory.create(own, use.opened)
     await file.writeFile(bytes)
     if (before !== undefined) await file.chmod(before.mode & 0o777)
     // Else a loss of power could leave the new name with nothing in it.
     await file.sync()
-    signal?.throwIfAborted()
-    if (before !== undefined) await directory.rename(own, name)
+    use.signal?.throwIfAborted()
+    if (before === undefined) isDone = await place(tree, file, directory, own, name)
     else {
-      inode = (await file.stat({ bigint: true })).ino
-      tree.placing.add(inode)
-      await place(directory, own, name)
+      await directory.rename(own, name)
+      isDone = true
     }
-  } catch (error) {
-    tree.quota.take(-growth)
-    throw error
+    return isDone
   } finally {
-    if (left) await directory.remove(own).catch(() => {})
-    if (inode !== undefined) tree.placing.delete(inode)
+    if (!isDone) tree.quota.take(-growth)
+    await directory.remove(own).catch(() => {})
   }
 }
 
 /** Gives a new file its name, if nothing has it by now. */
-const place = async (directory: Directory, own: string, name: string): Promise<void> => {
+const place = async (
+  tree: Tree,
+  file: FileHandle,
+  directory: Directory,
+  own: string,
+  name: string
+): Promise<boolean> => {
+  const { ino } = await file.stat({ bigint: true })
+  tree.placing.add(ino)
   try {
     await directory.link(own, name)
+    await directory.remove(own)
+    return true
   } catch (error) {
-    // Some file systems have no second names. The look and the renaming are two steps there.
-    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(codeOf(error) ?? "")) throw error
-    if ((await directory.look(name)) !== undefined) {
-      throw Object.assign(new Error("exists"), { code: "EEXIST", syscall: "link" })
-    }
+    const code = codeOf(error) ?? ""
+    if (code === "EEXIST") return false
+    // Some file systems have no second names. Looking and renaming are two steps there.
+    if (!["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"].includes(code)) throw error
+    if ((await directory.look(name)) !== undefined) return false
     await directory.rename(own, name)
+    return true
+  } finally {
+    tree.placing.delete(ino)
   }
 }
 
@@ -153,14 +168,19 @@ export const remove = (tree: Tree, path: string, signal?: AbortSignal): Promise<
     tree.checkWritable(use, root)
     if (parent === undefined) throw fileError("denied", shown(path), "is a root, which is not deleted")
     if (entry === undefined) return false
-    const { kind, names, size } = entry.status
-    try {
-      await (kind === "folder" ? parent.removeFolder(name) : parent.remove(name))
-    } catch (error) {
-      if (codeOf(error) === "ENOENT") return false
-      throw error
-    }
-    if (kind === "folder" || (kind === "file" && names === 1))
-      tree.quota.take(-blocksOf(kind === "file" ? size : 0))
-    return true
+    return tree.alone(parent, name, async () => {
+      const status = await parent.look(name)
+      if (status === undefined) return false
+      const { kind, names, size } = status
+      try {
+        await (kind === "folder" ? parent.removeFolder(name) : parent.remove(name))
+      } catch (error) {
+        if (codeOf(error) === "ENOENT") return false
+        throw error
+      }
+      if (kind === "folder" || (kind === "file" && names === 1)) {
+        tree.quota.take(-blocksOf(kind === "file" ? size : 0))
+      }
+      return true
+    })
   })
