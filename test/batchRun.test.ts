@@ -1,3 +1,6 @@
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -17,6 +20,8 @@ import * as BatchRun from "../src/cli/batch/BatchRun.ts"
 import * as Line from "../src/cli/batch/Line.ts"
 import type { ResultLine } from "../src/cli/batch/ResultLine.ts"
 import { governance, handlers, kit, linesOf, textOf } from "./support/batches.ts"
+import { check, letOut, random, runWorker, writeInput } from "./support/batchKills.ts"
+import type { Order } from "./support/batchWorker.ts"
 
 type Executor = ToolExecutor.ToolExecutor<typeof kit.tools>
 
@@ -803,6 +808,49 @@ describe("a batch whose journal fails", () => {
         assert.isAtMost(yield* Clock.currentTimeMillis, 1000)
       }).pipe(Effect.scoped)
     )
+  )
+})
+
+// --- Processes that are killed ---------------------------------------------
+
+describe("a batch whose process is killed", () => {
+  it.live("comes to exactly one outcome for every line, and runs nothing twice that must not run twice", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "interlock-batch-"))),
+        (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true }))
+      )
+      const lines = 5000
+      const order: Order = {
+        input: writeInput(folder, lines, ["read", "write"]),
+        database: Path.join(folder, "state.db"),
+        effects: Path.join(folder, "effects"),
+        output: Path.join(folder, "results"),
+        audit: false,
+        concurrency: 10,
+        ordered: false,
+        replay: false,
+        synchronous: "NORMAL",
+        lease: 100
+      }
+      const chance = random(1)
+      let kills = 0
+      for (let round = 0; round < 3; round++) {
+        const { killed } = yield* Effect.promise(() => runWorker(order, 20 + 200 * chance()))
+        if (killed) kills++
+      }
+      const all = { ...order, output: Path.join(folder, "all"), replay: true, ordered: true }
+      const last = yield* Effect.promise(() => runWorker(all))
+      assert.isAtLeast(kills, 2)
+      const summary = last.told.at(-1)?.summary
+      assert.strictEqual(summary?.endedBy, "input")
+      const { counts, wrong } = check(order, lines)
+      assert.deepStrictEqual(wrong, [])
+      // In flight at a kill were at most as many as ran at once.
+      assert.isAtMost(counts["unknown"] ?? 0, 10 * kills)
+      assert.isAtMost(letOut(order.output ?? "").most, 1)
+      assert.deepStrictEqual(letOut(all.output), { lines, most: 1 })
+    })
   )
 })
 
