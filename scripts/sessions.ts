@@ -22,7 +22,7 @@ const root = join(import.meta.dirname, "..")
 
 /** What differs from run to run. */
 const varying =
-  /[A-Za-z0-9_.-]{20,}|\bcall_\w+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+Z)?|\b\d+(?:\.\d+)? ?m?s\b|(?<=port )\d+|\b\d{13}\b/g
+  /[A-Za-z0-9_.-]{20,}|\bcall_\w+|\brun-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+Z)?|\b\d+(?:\.\d+)? ?m?s\b|(?<=port )\d+|\b\d{13}\b/g
 
 /** Pairs what stands for the same in two texts; `undefined` where they are not alike. */
 const align = (documented: string, printed: string): ReadonlyArray<readonly [string, string]> | undefined => {

@@ -28,6 +28,7 @@ import * as Email from "../toolbox/Email.ts"
 import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
+import * as Notes from "../toolbox/Notes.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
 import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
 import * as Slack from "../toolbox/Slack.ts"
@@ -92,6 +93,8 @@ const Toolbox = Schema.Struct({
   calculator: optional(Calculator.Options),
   /** Folders are relative to this file. */
   files: optional(Files.Options),
+  /** Its folder, too, is relative to this file; it is made where it is missing. */
+  notes: optional(Notes.Options),
   http_request: optional(HttpRequest.Options),
   email: optional(Email.Options),
   slack: optional(Slack.Options)

@@ -14,6 +14,7 @@ import * as Email from "../toolbox/Email.ts"
 import * as Files from "../toolbox/Files.ts"
 import * as HttpRequest from "../toolbox/HttpRequest.ts"
 import * as Lambda from "../toolbox/Lambda.ts"
+import * as Notes from "../toolbox/Notes.ts"
 import * as OpenApi from "../toolbox/OpenApi.ts"
 import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
 import * as Slack from "../toolbox/Slack.ts"
@@ -65,10 +66,13 @@ const sourcesOf = ({ loaded, resolve }: Project["Service"]): ReadonlyArray<Sourc
     })
     sources.push({ name, toolset: made })
   }
-  const { calculator, email, files, http_request, slack } = config.toolbox ?? {}
+  const { calculator, email, files, http_request, notes, slack } = config.toolbox ?? {}
   add("calculator", calculator, (options) => Toolset.make(Calculator.toolkit, Calculator.layer(options)))
   add("files", files, ({ roots, ...options }) =>
     Toolset.make(Files.toolkit, Files.layer({ ...options, roots: resolved(roots, resolve) }))
+  )
+  add("notes", notes, ({ directory, ...options }) =>
+    Toolset.make(Notes.toolkit, Notes.layer({ ...options, directory: resolve(directory) }))
   )
   add("http_request", http_request, HttpRequest.make)
   add("email", email, (options) => Toolset.make(Email.toolkit, Email.layer(options)))

@@ -12,7 +12,7 @@ import * as load from "../load.ts"
 /** The data of a new configuration, as both kinds of file are written with it. */
 const body = `// Whom calls are made for. Roles: read, write (and send), admin (everything); or "capabilities".
   "principals": {
-    "me": { "roles": ["write"] },
+    "me": { "roles": ["write"], "capabilities": ["delete_data"] },
     "boss": { "roles": ["admin"] }
   },
   "principal": "me",
@@ -20,7 +20,7 @@ const body = `// Whom calls are made for. Roles: read, write (and send), admin (
   // What may run. Globs match a tool's name, also without the prefix of its server.
   "policy": {
     // "deny": ["*drop*"],
-    "requireConfirmation": ["*delete*", "*send*"]
+    "requireConfirmation": ["*delete*"]
     // "allowedDomains": ["*.example.com"]
   },
 
@@ -31,7 +31,7 @@ const body = `// Whom calls are made for. Roles: read, write (and send), admin (
   // Tools in the box. A folder is all that files and notes can reach.
   "toolbox": {
     "calculator": {},
-    "notes": { "root": "notes" }
+    "notes": { "directory": "notes" }
     // "http_request": {}, with "network": { "allowedDomains": ["api.example.com"] }
   },
 
@@ -78,7 +78,6 @@ export const init = Command.make(
       }
     }
     yield* fs.writeFileString(name, text)
-    yield* fs.makeDirectory("notes", { recursive: true })
     if (yield* fs.exists(".git")) {
       const before = yield* Effect.orElseSucceed(fs.readFileString(".gitignore"), () => "")
       if (!before.includes(ignored)) yield* fs.writeFileString(".gitignore", `${before}${ignored}`)
