@@ -153,6 +153,8 @@ describe("interlock approvals", patience, () => {
       Effect.gen(function* () {
         const folder = yield* project()
         const asking = yield* folder.terminal("--as boss approvals watch --ask")
+        // Typed before anything was asked, so that it answers nothing.
+        yield* asking.type("n")
         const waiting = yield* folder.start(["call", "--wait", "delete_note", `{"text":"n1"}`])
         const card = yield* asking.printed(/Let delete_note run\?/)
         assert.include(card, '"text": "n1"')

@@ -4,7 +4,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Approvals, type Request, type State } from "../../Approvals.ts"
+import { Approvals, type State } from "../../Approvals.ts"
 import { isOwn } from "../../internal/approvals/rules.ts"
 import { ToolRegistry } from "../../ToolRegistry.ts"
 import { allTools } from "../allTools.ts"
@@ -12,7 +12,7 @@ import { complain, end } from "../ExitCode.ts"
 import { explained } from "../failures.ts"
 import * as Flags from "../flags.ts"
 import * as Output from "../Output.ts"
-import { Project } from "../Project.ts"
+import { asPrincipal, Project } from "../Project.ts"
 import { paramsOf, showResult } from "../result.ts"
 import { asPerson } from "./approvals/person.ts"
 import * as Text from "./approvals/text.ts"
@@ -103,13 +103,11 @@ const approve = Command.make(
     }
     const resumed = Effect.gen(function* () {
       const executor = yield* (yield* ToolRegistry).executor
-      return yield* asPerson(executor.resume(granted.token))
+      return yield* asPrincipal(executor.resume(granted.token))
     })
     yield* showResult(yield* Effect.provide(resumed, allTools))
   }, explained)
 ).pipe(Command.withDescription("Let a call run, once: prints the token that runs it"))
-
-const decided = (request: Request, paint: Output.Paint): string => Text.line(request, paint)
 
 const reason = Flag.String("reason").pipe(
   Flag.withDescription("Why; told to whoever asked, a model included"),
@@ -122,7 +120,7 @@ const deny = Command.make(
   Effect.fnUntraced(function* ({ id, reason }) {
     const approvals = yield* Approvals
     const request = yield* asPerson(approvals.reject(id, Option.getOrUndefined(reason)))
-    yield* Output.print(request, decided)
+    yield* Output.print(request, Text.line)
   }, explained)
 ).pipe(Command.withDescription("Refuse a call"))
 
@@ -132,7 +130,7 @@ const revoke = Command.make(
   Effect.fnUntraced(function* ({ id, reason }) {
     const approvals = yield* Approvals
     const request = yield* asPerson(approvals.revoke(id, Option.getOrUndefined(reason)))
-    yield* Output.print(request, decided)
+    yield* Output.print(request, Text.line)
   }, explained)
 ).pipe(Command.withDescription("Take back a grant that was not used, or a request that nobody has decided"))
 

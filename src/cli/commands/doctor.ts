@@ -79,7 +79,7 @@ const known = Effect.gen(function* () {
   )
 })
 
-/** What governance and tools say, which are built over the state: its own, or where there is none an empty one elsewhere. */
+/** What governance and tools say, which are built over the state; where there is none, over one that goes with it. */
 const built = (loaded: Loaded, state: string | undefined, start: boolean) =>
   Effect.gen(function* () {
     const { config } = loaded
@@ -161,10 +161,9 @@ const examine = Effect.fnUntraced(function* (start: boolean) {
     ...(yield* Files.ofGit(places)),
     ...secrets
   ]
-  // To open it would make it worse, or cannot succeed; that was said.
-  const blocked =
-    state.exists === undefined || secrets.some(({ about, level }) => about === "key" && level === "problem")
-  if (blocked) return before
+  // What needs the key, or cannot be opened, is not tried; that was said.
+  const hasNoKey = secrets.some(({ about, level }) => about === "key" && level === "problem")
+  if (state.is === "unusable" || hasNoKey) return before
   // Where nobody says for whom, anybody will do: nothing is called.
   const as = Option.orElse(yield* Project.AsFlag, () =>
     config.principal === undefined
@@ -172,7 +171,7 @@ const examine = Effect.fnUntraced(function* (start: boolean) {
       : Option.none()
   )
   const quiet = { ...(yield* Console.Console), error: () => undefined }
-  const rest = yield* built(loaded, state.exists ? places.state : undefined, start).pipe(
+  const rest = yield* built(loaded, state.is === "usable" ? places.state : undefined, start).pipe(
     Effect.provideService(Project.AsFlag, as),
     // What goes wrong is among the findings.
     Effect.provideService(Console.Console, quiet),

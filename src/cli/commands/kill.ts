@@ -69,6 +69,14 @@ interface How {
   readonly drain: boolean
 }
 
+/** A name that is empty or too long, or a time that is over: the switch says which. */
+const sensible = <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.catchDefect(self, (defect) =>
+    defect instanceof RangeError
+      ? complain("usage", defect.message.replace(/^KillSwitch: /, ""))
+      : Effect.die(defect)
+  )
+
 const stop = Effect.fnUntraced(
   function* (target: Target, { drain, until, why }: How) {
     const killSwitch = yield* KillSwitch
@@ -91,15 +99,6 @@ const stop = Effect.fnUntraced(
   sensible,
   explained
 )
-
-/** A name that is empty or too long, or a time that is over: the switch says which. */
-function sensible<A, E, R>(self: Effect.Effect<A, E, R>) {
-  return Effect.catchDefect(self, (defect) =>
-    defect instanceof RangeError
-      ? complain("usage", defect.message.replace(/^KillSwitch: /, ""))
-      : Effect.die(defect)
-  )
-}
 
 const name = (metavar: string) => Argument.String(metavar)
 

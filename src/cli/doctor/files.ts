@@ -43,7 +43,13 @@ const ofAccess = Effect.fnUntraced(function* (about: string, path: string, wante
 
 // --- State -----------------------------------------------------------------
 
-/** The folder, the database and the key beside it; and whether the state can be opened without making it worse. */
+/** `empty`: there is nothing in it yet; `unusable`: to open it would make it worse, or cannot succeed. */
+export interface State {
+  readonly findings: ReadonlyArray<Finding>
+  readonly is: "usable" | "empty" | "unusable"
+}
+
+/** The folder, the database and the key beside it. */
 export const ofState = Effect.fnUntraced(function* ({ state }: Places, { key }: Config) {
   const fs = yield* FileSystem
   const path = yield* Path
@@ -54,41 +60,53 @@ export const ofState = Effect.fnUntraced(function* ({ state }: Places, { key }: 
     ...["", "-wal", "-shm"].map((suffix) => ofAccess("state", `${state}${suffix}`, 0o600)),
     ...(key === undefined ? [ofAccess("key", keyFile, 0o600)] : [])
   ])
-  const findings = access.flat()
-  if (!(yield* fs.exists(state))) {
-    return { findings: [...findings, ok("state", `${state} will be made by the first call`)], exists: false }
-  }
-  if (key === undefined && !(yield* fs.exists(keyFile))) {
-    const missing = problem(
-      "key",
-      `${keyFile} is missing, and the state is there`,
-      "Nothing in the state can be proved or opened without it; the next command makes another one.",
-      "Put it back from a backup before anything else is done."
-    )
-    return { findings: [...findings, missing], exists: undefined }
-  }
-  const database = yield* ofDatabase(state)
-  return { findings: [...findings, database], exists: database.level === "ok" ? true : undefined }
+  const { findings, is } = (yield* fs.exists(state)) ? yield* ofDatabase(state) : nothingIn(state)
+  const isLost = is === "usable" && key === undefined && !(yield* fs.exists(keyFile))
+  return {
+    findings: [...access.flat(), ...(isLost ? [lost(keyFile)] : findings)],
+    is: isLost ? "unusable" : is
+  } as const
 })
 
-const ofDatabase = (state: string): Effect.Effect<Finding> =>
+const nothingIn = (state: string): State => ({
+  findings: [ok("state", `${state}: nothing is in it yet`)],
+  is: "empty"
+})
+
+const lost = (keyFile: string): Finding =>
+  problem(
+    "key",
+    `${keyFile} is missing, and the state is there`,
+    "Nothing in the state can be proved or opened without it; the next command makes another one.",
+    "Put it back from a backup before anything else is done."
+  )
+
+const ofDatabase = (state: string): Effect.Effect<State> =>
   Effect.gen(function* () {
     const sql = yield* SqlClient
     const rows = yield* sql<{ readonly quick_check: string }>`PRAGMA quick_check(5)`
     const wrong = rows.map(({ quick_check }) => quick_check).filter((text) => text !== "ok")
-    return wrong.length === 0 ? ok("state", `${state} is whole`) : damaged(state, wrong.join("; "))
+    if (wrong.length > 0) return damaged(state, wrong.join("; "))
+    const tables = yield* sql`SELECT name FROM sqlite_master LIMIT 1`
+    return tables.length === 0
+      ? nothingIn(state)
+      : ({ findings: [ok("state", `${state} is whole`)], is: "usable" } as const)
   }).pipe(
     Effect.provide(Sqlite.layer({ filename: state })),
     Effect.catch((error) => Effect.succeed(damaged(state, error.message)))
   )
 
-const damaged = (state: string, how: string): Finding =>
-  problem(
-    "state",
-    `${state} is damaged or cannot be opened: ${how}`,
-    "Approvals, budgets, stops and the audit log are in it.",
-    "Put back a backup; what can be saved: sqlite3 state.db .recover"
-  )
+const damaged = (state: string, how: string): State => ({
+  findings: [
+    problem(
+      "state",
+      `${state} is damaged or cannot be opened: ${how}`,
+      "Approvals, budgets, stops and the audit log are in it.",
+      `Put back a backup; what can be saved: sqlite3 '${state}' .recover`
+    )
+  ],
+  is: "unusable"
+})
 
 // --- Secrets ---------------------------------------------------------------
 

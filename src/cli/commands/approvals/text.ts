@@ -40,7 +40,7 @@ export const list =
 /** The whole question, without asking it. */
 export const card = (request: Request, paint: Output.Paint): string => {
   const { createdAt, decidedAt, decidedBy, expiresAt, id, reason, risk, tool } = request
-  // What is said to whoever is asked at a terminal begins with a title and ends with the question.
+  // It begins with a title of its own.
   const asked = describe(request).split("\n").slice(1)
   const decided =
     decidedAt === undefined
