@@ -9,7 +9,8 @@ import {
   CallRecord,
   Handlers,
   type Interlock,
-  Principal
+  Principal,
+  Run
 } from "effect-interlock"
 import * as Mcp from "effect-interlock/mcp"
 import * as Testing from "effect-interlock/testing"
@@ -81,6 +82,8 @@ interface Setting {
   /** What the client's human says, one after the other; without any, the client cannot ask one. */
   readonly says?: ReadonlyArray<Answer>
   readonly waits?: boolean
+  /** What its calls are part of. */
+  readonly run?: Run.Run
   readonly options?: Interlock.Options
   readonly services?: Context.Context<Interlock.Services>
 }
@@ -96,7 +99,9 @@ const world = Effect.fnUntraced(function* (era: Era, setting: Setting = {}) {
   const records: Array<CallRecord.CallRecord> = []
   yield* Context.get(services, CallRecord.CallRecorder).add({ onEnd: (record) => records.push(record) })
   const waiting = McpServer.middleware((request) => Approvals.wait(request))
-  const auth = Mcp.principal(setting.principal ?? ada)
+  const { run } = setting
+  const inRun = McpServer.middleware((request) => (run === undefined ? request : Run.provide(request, run)))
+  const auth = inRun.combine(Mcp.principal(setting.principal ?? ada))
   const middleware = setting.waits === true ? waiting.combine(auth) : auth
   const url = yield* serveHttp(
     Mcp.layer(tools).pipe(
@@ -204,6 +209,14 @@ for (const era of eras) {
         assert.strictEqual((yield* call("pay", { to: "eve" })).text, "paid eve")
         const [request] = yield* Context.get(services, Approvals.Approvals).list()
         assert.deepInclude(request, { decidedBy: "ada", actor: principal.actor })
+      }).pipe(Effect.scoped)
+    )
+
+    it.live("is answered by its person also within a run that a model drives", () =>
+      Effect.gen(function* () {
+        const run = Run.make({ id: "agent", driver: "model", actor: { kind: "model", id: "opus" } })
+        const { call } = yield* world(era, { run, says: ["yes"] })
+        assert.strictEqual((yield* call("pay", { to: "eve" })).text, "paid eve")
       }).pipe(Effect.scoped)
     )
 
@@ -390,7 +403,7 @@ describe("a question by a result", () => {
       assert.notInclude(requestState, String(request?.id))
       const refused = [
         yield* call("pay", { to: "mallory" }, { ...yes, requestState }),
-        yield* call("greet", {}, { ...yes, requestState }),
+        yield* call("greet", { to: "eve" }, { ...yes, requestState }),
         yield* call("pay", { to: "eve" }, { ...yes, requestState }, "bob"),
         yield* call("pay", { to: "eve" }, { ...yes, requestState: `${requestState}A` }),
         yield* call("pay", { to: "eve" }, { ...yes, requestState: String(request?.id) })

@@ -111,9 +111,8 @@ describe("a registry over MCP", () => {
       yield* registry.put("a", one("first", "old"))
       yield* changed
       yield* registry.put("a", one("first", "new"))
-      yield* registry.put("b", one("second", "b"))
-      yield* changed
       assert.strictEqual((yield* call("first")).text, "new x")
+      yield* mcp.listTools()
       assert.strictEqual(yield* unread, 0)
       yield* registry.put("a", one("first", "new", "Another description"))
       assert.strictEqual(yield* changed, listChanged)
@@ -150,6 +149,18 @@ describe("a registry over MCP", () => {
       )
       yield* changed
       assert.deepStrictEqual(yield* names, ["first"])
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("gives every call an id of its own, whatever has changed in between", () =>
+    Effect.gen(function* () {
+      const { call, changed, records, registry } = yield* client
+      yield* registry.put("a", one("first", "a"))
+      yield* changed
+      yield* call("first")
+      yield* registry.put("b", one("second", "b"))
+      yield* call("first")
+      assert.strictEqual(new Set(records.map(({ callId }) => callId)).size, 2)
     }).pipe(Effect.scoped)
   )
 

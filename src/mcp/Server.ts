@@ -102,12 +102,14 @@ export const layerRegistry: Layer.Layer<
       byContent(yield* Approvals, yield* Keyring)
     )
     const prefix = yield* idPrefix
+    let pipelines = 0
     const known = new WeakMap<Pipeline.Pipeline, Pipeline.Pipeline>()
     /** The registry's tools as its doors see them, but for how a question is known. */
     const current = Effect.map(registry.executor, ({ pipeline }) => {
       let own = known.get(pipeline)
       if (own === undefined) {
-        own = Pipeline.make(handlersIn(pipeline), governance, prefix)
+        // Each counts its calls from one.
+        own = Pipeline.make(handlersIn(pipeline), governance, `${prefix}${++pipelines}_`)
         known.set(pipeline, own)
       }
       return own
