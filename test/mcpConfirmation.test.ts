@@ -321,6 +321,16 @@ describe("a question over a session", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("tells whoever wants to know that the call waits for a person", () =>
+    Effect.gen(function* () {
+      const { client } = yield* world("2025-11-25", { says: ["yes"] })
+      const told: Array<string | undefined> = []
+      const onprogress = ({ message }: { readonly message?: string | undefined }) => told.push(message)
+      yield* Effect.promise(() => client.callTool({ name: "pay", arguments: { to: "eve" } }, { onprogress }))
+      assert.deepStrictEqual(told, ["Waiting for a person to confirm the call"])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("that the client fails to ask stays pending", () =>
     Effect.gen(function* () {
       const { call } = yield* world("2025-11-25", { says: ["fail"] })

@@ -64,7 +64,7 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("ToolResult.ts", [], "caller", "status, code, message and the encoded value"),
   sink("ToolError.ts", [], "caller", "reason, code and a message that tells no value"),
   sink("Batch.ts", [], "caller", "results and progress of the caller's own calls"),
-  sink("mcp/index.ts", [], "caller", "results and refusals as texts"),
+  sink("mcp/index.ts", [], "caller", "results, refusals, progress, and questions with redacted arguments"),
   sink("mcp/server/confirmation.ts", ["log"], "cause", "why a client did not ask its human"),
   sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
   sink(

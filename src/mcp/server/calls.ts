@@ -150,14 +150,23 @@ const askingInSession = Effect.fnUntraced(function* (
   const first = yield* runOnce(incoming)
   const request = yield* toConfirm(incoming, first)
   if (request === undefined) return yield* elsewhere(incoming, first)
-  const said = yield* Effect.orElseSucceed(
-    Confirmation.elicit(session, approvals, request),
-    (): Confirmation.Answer => undefined
+  const said = yield* Effect.raceFirst(
+    Effect.orElseSucceed(
+      Confirmation.elicit(session, approvals, request),
+      (): Confirmation.Answer => undefined
+    ),
+    tellingOfTheWait(incoming)
   )
   if (said === undefined) return yield* elsewhere(incoming, first)
   const decided = said === "elsewhere" || (yield* decide(incoming, request.id, said))
   return decided ? yield* plainly(incoming) : yield* elsewhere(incoming, first)
 })
+
+/** Whoever made the call may give up on what says nothing for a while, which a human's answer takes. */
+const tellingOfTheWait = ({ client }: Incoming): Effect.Effect<never> =>
+  Effect.forever(
+    Effect.andThen(client.step("Waiting for a person to confirm the call"), Effect.sleep("20 seconds"))
+  )
 
 /** Where the client's human has not answered, others may: the call waits for them if its caller said so. */
 const elsewhere = (incoming: Incoming, first: Ended): Answered =>
