@@ -4,8 +4,8 @@
  */
 import type { McpInputRequest } from "effect/ai/McpSchema"
 import * as McpSchema from "effect/ai/McpSchema"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { plain } from "../../internal/plainText.ts"
@@ -27,7 +27,12 @@ export interface Caller {
   readonly ask: (question: Question) => Effect.Effect<unknown> | undefined
   readonly progress: (progress: Progress) => void
   readonly log: (level: Level, data: unknown, logger: string) => void
+  /** When all of that is on its way: a result must not be faster than what came before it. */
+  readonly told: Effect.Effect<void>
 }
+
+/** What a client has not been told yet; what comes beyond that is left out. */
+const maxUntold = 256
 
 /** Who calls; `undefined` where that is no client of this protocol. */
 export const caller: Effect.Effect<Caller | undefined> = Effect.gen(function* () {
@@ -37,7 +42,21 @@ export const caller: Effect.Effect<Caller | undefined> = Effect.gen(function* ()
   if (client === undefined || request === undefined) return undefined
   const session = Option.getOrUndefined(yield* Effect.serviceOption(McpSchema.McpServerClient))
   const { clientCapabilities, inputResponses, protocolVersion, requestState } = request
-  const run = Effect.runForkWith(context as Context.Context<never>)
+  const run = Effect.runForkWith(context)
+  let untold = 0
+  let last: Fiber.Fiber<void> | undefined
+  /** One after the other, as they came. */
+  const tell = (telling: Effect.Effect<void>): void => {
+    if (untold >= maxUntold) return
+    untold++
+    const before = last === undefined ? Effect.void : Fiber.await(last)
+    last = run(
+      Effect.ensuring(
+        Effect.andThen(before, telling),
+        Effect.sync(() => untold--)
+      )
+    )
+  }
   return {
     capabilities: askable(clientCapabilities as Json),
     asksByResult: session === undefined && protocolVersion >= "2026-07-28",
@@ -47,12 +66,9 @@ export const caller: Effect.Effect<Caller | undefined> = Effect.gen(function* ()
       session === undefined || !canBeAsked(clientCapabilities as Json, question)
         ? undefined
         : Effect.scoped(Effect.flatMap(session.getClient, (client) => put(client, question))),
-    progress: (progress) => {
-      run(client.progress(progress))
-    },
-    log: (level, data, logger) => {
-      run(client.log(level, data, logger))
-    }
+    progress: (progress) => tell(client.progress(progress)),
+    log: (level, data, logger) => tell(client.log(level, data, logger)),
+    told: Effect.suspend(() => (last === undefined ? Effect.void : Effect.asVoid(Fiber.await(last))))
   }
 })
 

@@ -95,8 +95,9 @@ export class Calls {
     return Effect.suspend(() => {
       this.#count++
       this.#underWay.add(caller)
+      const answered = rounds(first, maxRounds)
       return Effect.ensuring(
-        rounds(first, maxRounds),
+        caller === undefined ? answered : Effect.tap(answered, () => caller.told),
         Effect.sync(() => {
           this.#count--
           this.#underWay.delete(caller)

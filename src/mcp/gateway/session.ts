@@ -280,7 +280,11 @@ const makeSession = (
     })
   const request = (method: string, params: Json) =>
     soon((signal) =>
-      client.request({ method, params } as Sdk.Request, anything, { signal, timeout: forever })
+      client.request({ method, params } as Sdk.Request, anything, {
+        signal,
+        timeout: forever,
+        allowInputRequired: true
+      })
     ) as Effect.Effect<unknown, UpstreamError>
   const capabilities = client.getServerCapabilities() ?? {}
   const version = client.getServerVersion()
