@@ -3,12 +3,12 @@
  *
  * A `Ball` is a value and a bound of its error. What comes out even (sums,
  * products, whole powers, remainders, some quotients and roots) is exact, up to
- * 2,000 digits. Everything else is rounded to a number of working digits, and the
+ * 1,000 digits. Everything else is rounded to a number of working digits, and the
  * bound grows by what that and the errors of the arguments may cost. A step that
  * would be a guess throws `Unsure`: then more working digits are needed.
  */
 import { Decimal } from "decimal.js"
-import { CalculatorError, fail } from "./CalculatorError.ts"
+import { fail } from "./CalculatorError.ts"
 
 export interface Ball {
   readonly value: Decimal
@@ -18,16 +18,16 @@ export interface Ball {
 
 /** More working digits are needed to say anything. */
 export class Unsure extends Error {}
-const unsure = (): never => {
+export const unsure = (): never => {
   throw new Unsure()
 }
 
 /** Results are 0, or between 10^-maxExponent and 10^maxExponent. */
 export const maxExponent = 1_000_000
 /** What is exact is kept so up to this many digits. */
-const exactDigits = 2_000
+export const exactDigits = 1_000
 
-const withDigits = (precision: number) =>
+export const withDigits = (precision: number) =>
   Decimal.clone({
     defaults: true,
     precision,
@@ -35,16 +35,16 @@ const withDigits = (precision: number) =>
     minE: -maxExponent,
     maxE: maxExponent
   })
-const Exact = withDigits(exactDigits)
+export const Exact = withDigits(exactDigits)
 // Bounds need few digits, are rounded up, and may be as small as they like.
-const Bound = Decimal.clone({ defaults: true, precision: 6, rounding: Decimal.ROUND_UP })
+export const Bound = Decimal.clone({ defaults: true, precision: 6, rounding: Decimal.ROUND_UP })
 
-const exactly = (value: Decimal): Ball => ({ value, error: new Bound(0) })
+export const exactly = (value: Decimal): Ball => ({ value, error: new Bound(0) })
 export const isExact = ({ error }: Ball): boolean => error.isZero()
 
-const tooLarge = () => fail("overflow", `A number is larger than 10^${maxExponent}.`)
-const tooSmall = () => fail("underflow", `A number is closer to 0 than 10^-${maxExponent}.`)
-const byZero = () => fail("division_by_zero", "Nothing can be divided by 0.")
+export const tooLarge = () => fail("overflow", `A number is larger than 10^${maxExponent}.`)
+export const tooSmall = () => fail("underflow", `A number is closer to 0 than 10^-${maxExponent}.`)
+export const byZero = () => fail("division_by_zero", "Nothing can be divided by 0.")
 
 /** A number as it is written: `-1.5`, `2e10`. */
 export const read = (text: string): Ball => {
@@ -54,250 +54,32 @@ export const read = (text: string): Ball => {
   return exactly(value)
 }
 
-const zero = read("0")
-const one = read("1")
-const half = read("0.5")
-const hundredth = read("0.01")
+export const zero = read("0")
+export const one = read("1")
+export const half = read("0.5")
+export const hundredth = read("0.01")
 
 export const negate = ({ error, value }: Ball): Ball => ({ value: value.neg(), error })
-const absolute = ({ error, value }: Ball): Ball => ({ value: value.abs(), error })
+export const absolute = ({ error, value }: Ball): Ball => ({ value: value.abs(), error })
 
 /** -1, 0 or 1. */
-const signOf = (a: Ball): number => {
+export const signOf = (a: Ball): number => {
   if (!isExact(a) && a.value.abs().lte(a.error)) return unsure()
   return a.value.isZero() ? 0 : a.value.s
 }
 
 /** A number that the size of what is not 0 is not below; a little less, for it is rounded up. */
-const least = ({ error, value }: Ball): Decimal => Bound.sub(value.abs(), error).times(0.99)
+export const least = ({ error, value }: Ball): Decimal => Bound.sub(value.abs(), error).times(0.99)
 
 /** Powers of ten of the first digit, and of the last one that is not 0. */
-const first = (value: Decimal): number => (value.isZero() ? 0 : value.e)
+export const first = (value: Decimal): number => (value.isZero() ? 0 : value.e)
 const last = (value: Decimal): number => (value.isZero() ? 0 : value.e - value.precision() + 1)
 
 /** How many digits lie between the first and the last of two numbers. */
-const span = (a: Decimal, b: Decimal): number => Math.max(first(a), first(b)) - Math.min(last(a), last(b)) + 1
+export const span = (a: Decimal, b: Decimal): number =>
+  Math.max(first(a), first(b)) - Math.min(last(a), last(b)) + 1
 
-const digitsOf = (a: Ball): number => a.value.precision()
+export const digitsOf = (a: Ball): number => a.value.precision()
 
-/** What functions may be wrong by, in units of the last digit: they are meant to be wrong by one at the most. */
-const slack = 100
-
-export type Arithmetic = ReturnType<typeof arithmetic>
-
-/** Arithmetic with so many working digits. */
-export const arithmetic = (digits: number) => {
-  const Working = withDigits(digits)
-
-  /** A result that is rounded: `error` is what its arguments cost. */
-  const rounded = (value: Decimal, error: Decimal, units = 1): Ball => {
-    if (!value.isFinite()) return tooLarge()
-    const unit = value.isZero() ? 0 : new Bound(10).pow(value.e + 1 - digits).times(units)
-    return { value, error: Bound.add(error, unit) }
-  }
-  /** The same where the true result is not 0. */
-  const roundedNotZero = (value: Decimal, error: Decimal, units = 1): Ball =>
-    value.isZero() ? tooSmall() : rounded(value, error, units)
-  const exactNotZero = (value: Decimal): Ball =>
-    value.isZero() ? tooSmall() : value.isFinite() ? exactly(value) : tooLarge()
-
-  /** With as many digits as exact numbers may come out even with. */
-  const evenly = (wanted: number, ...balls: ReadonlyArray<Ball>) =>
-    balls.every(isExact) && wanted > digits ? withDigits(Math.min(exactDigits, Math.ceil(wanted))) : Working
-
-  const add = (a: Ball, b: Ball): Ball => {
-    if (isExact(a) && a.value.isZero()) return b
-    if (isExact(b) && b.value.isZero()) return a
-    const exact = isExact(a) && isExact(b) && span(a.value, b.value) < exactDigits
-    if (!exact) return rounded(Working.add(a.value, b.value), Bound.add(a.error, b.error))
-    const sum = Exact.add(a.value, b.value)
-    return sum.isFinite() ? exactly(sum) : tooLarge()
-  }
-
-  const multiply = (a: Ball, b: Ball): Ball => {
-    if (isExact(a) && isExact(b)) {
-      if (a.value.isZero() || b.value.isZero()) return zero
-      if (digitsOf(a) + digitsOf(b) <= exactDigits) return exactNotZero(Exact.mul(a.value, b.value))
-    }
-    const product = Working.mul(a.value, b.value)
-    const error = Bound.mul(a.value.abs(), b.error)
-      .plus(Bound.mul(b.value.abs(), a.error))
-      .plus(Bound.mul(a.error, b.error))
-    const trulyZero = a.value.isZero() || b.value.isZero()
-    return trulyZero ? rounded(product, error) : roundedNotZero(product, error)
-  }
-
-  const divide = (a: Ball, b: Ball): Ball => {
-    if (signOf(b) === 0) return byZero()
-    if (a.value.isZero()) return isExact(a) ? zero : rounded(a.value, Bound.div(a.error, least(b)))
-    const quotient = evenly(Math.max(digitsOf(a), digitsOf(b)), a, b).div(a.value, b.value)
-    if (isExact(a) && isExact(b) && quotient.precision() + digitsOf(b) <= exactDigits) {
-      if (Exact.mul(quotient, b.value).eq(a.value)) return exactNotZero(quotient)
-    }
-    const error = Bound.mul(quotient.abs(), b.error).plus(a.error).div(least(b))
-    return roundedNotZero(quotient, error)
-  }
-
-  /** So many hundredths of another number. */
-  const percent = (a: Ball, b: Ball): Ball => multiply(multiply(a, b), hundredth)
-
-  /** What a division leaves; it has the sign of what is divided. */
-  const remainder = (a: Ball, b: Ball): Ball => {
-    if (signOf(b) === 0) return byZero()
-    // Every digit of the quotient counts, and a wrong last one of either argument changes all of the result.
-    if (!isExact(a) || !isExact(b) || span(a.value, b.value) > exactDigits) return unsure()
-    return exactly(Exact.mod(a.value, b.value))
-  }
-
-  const power = (a: Ball, b: Ball): Ball => {
-    if (isExact(b) && b.value.isInteger()) {
-      if (b.value.isZero()) return one
-      return b.value.isNegative() ? reciprocal(() => wholePower(a, b.value.neg())) : wholePower(a, b.value)
-    }
-    const sign = signOf(a)
-    if (sign < 0) {
-      return fail(
-        "negative_root",
-        "A fractional power of a negative number is a root of it, which is not real."
-      )
-    }
-    if (sign === 0) return signOf(b) > 0 ? zero : byZero()
-    return isExact(b) && b.value.eq(half.value) ? root(a) : realPower(a, b)
-  }
-
-  /** One divided by what may itself be too large or too small. */
-  const reciprocal = (of: () => Ball): Ball => {
-    try {
-      return divide(one, of())
-    } catch (error) {
-      if (error instanceof CalculatorError && error.reason === "overflow") return tooSmall()
-      if (error instanceof CalculatorError && error.reason === "underflow") return tooLarge()
-      throw error
-    }
-  }
-
-  const wholePower = (a: Ball, n: Decimal): Ball => {
-    if (isExact(a)) {
-      if (a.value.isZero() || a.value.eq(1)) return a
-      const odd = n.mod(2).eq(1)
-      if (a.value.eq(-1)) return odd ? a : one
-      if (n.times(digitsOf(a)).lte(exactDigits)) return exactNotZero(Exact.pow(a.value, n))
-    }
-    const size = realPower(absolute(a), exactly(n))
-    return signOf(a) < 0 && n.mod(2).eq(1) ? negate(size) : size
-  }
-
-  /** A power of what is above 0. */
-  const realPower = (a: Ball, b: Ball): Ball => {
-    // By how much the exponent of e may be off: |b| times the error of ln a, and |ln a| times that of b.
-    const ln = new Bound(a.value.e).abs().plus(1).times(2.31)
-    const off = Bound.div(a.error, least(a)).times(b.value.abs()).plus(Bound.mul(ln, b.error))
-    if (off.gt(0.25)) return unsure()
-    // Each digit of the exponent costs one of the result.
-    const value = withDigits(digits + Math.max(0, first(b.value)) + 4).pow(a.value, b.value)
-    return roundedNotZero(value, Bound.mul(value.abs(), off).times(2), slack)
-  }
-
-  const root = (a: Ball): Ball => {
-    const sign = signOf(a)
-    if (sign < 0) return fail("negative_root", "The square root of a negative number is not real.")
-    if (sign === 0) return zero
-    const value = evenly(digitsOf(a) / 2 + 1, a).sqrt(a.value)
-    if (isExact(a) && 2 * value.precision() <= exactDigits && Exact.mul(value, value).eq(a.value)) {
-      return exactly(value)
-    }
-    return rounded(value, Bound.div(a.error, least({ value, error: new Bound(0) })))
-  }
-
-  const cubeRoot = (a: Ball): Ball => {
-    const sign = signOf(a)
-    if (sign === 0) return zero
-    const value = evenly(digitsOf(a) / 3 + 1, a).cbrt(a.value)
-    if (isExact(a) && 3 * value.precision() <= exactDigits && Exact.pow(value, 3).eq(a.value)) {
-      return exactly(value)
-    }
-    return rounded(value, Bound.mul(value.abs(), Bound.div(a.error, least(a))), slack)
-  }
-
-  const exponential = (a: Ball): Ball => {
-    if (isExact(a) && a.value.isZero()) return one
-    if (a.value.gt(3 * maxExponent)) return tooLarge()
-    if (a.value.lt(-3 * maxExponent)) return tooSmall()
-    if (a.error.gt(0.25)) return unsure()
-    const value = withDigits(digits + 8).exp(a.value)
-    return roundedNotZero(value, Bound.mul(value.abs(), a.error).times(2), slack)
-  }
-
-  const logarithm = (a: Ball): Ball => {
-    if (signOf(a) <= 0) return fail("domain", "Only numbers above 0 have a logarithm.")
-    if (isExact(a) && a.value.eq(1)) return zero
-    return rounded(Working.ln(a.value), Bound.div(a.error, least(a)), slack)
-  }
-
-  /** To a base; exact where it comes out even. */
-  const logarithmTo =
-    (base: string) =>
-    (a: Ball): Ball => {
-      const quotient = divide(logarithm(a), logarithm(read(base)))
-      const nearest = exactly(quotient.value.round())
-      if (isExact(a) && nearest.value.abs().lte(exactDigits)) {
-        const back = power(read(base), nearest)
-        if (isExact(back) && back.value.eq(a.value)) return nearest
-      }
-      return quotient
-    }
-
-  /** A sine or cosine never changes faster than its argument. */
-  const circular =
-    (of: (value: Decimal) => Decimal) =>
-    (a: Ball): Ball => {
-      // Of a number that is so large nothing is left once all its full turns are taken off.
-      if (a.value.e > digits || a.error.gt(1)) return unsure()
-      const value = of(a.value)
-      return isExact(a) && a.value.isZero() ? exactly(value) : rounded(value, a.error, slack)
-    }
-  const sine = circular((value) => Working.sin(value))
-  const cosine = circular((value) => Working.cos(value))
-
-  /** Rounds to decimal places, by default to a whole number; what is beyond doubt is exact. */
-  const roundTo =
-    (mode: Decimal.Rounding) =>
-    (a: Ball, places: Ball = zero): Ball => {
-      if (!isExact(places) || !places.value.isInteger() || places.value.abs().gt(exactDigits)) {
-        return fail("arguments", `Decimal places are a whole number from -${exactDigits} to ${exactDigits}.`)
-      }
-      const shift = power(read("10"), places)
-      const { error, value } = multiply(a, shift)
-      const low = Exact.sub(value, error).toDecimalPlaces(0, mode)
-      const high = Exact.add(value, error).toDecimalPlaces(0, mode)
-      return low.eq(high) ? divide(exactly(low), shift) : unsure()
-    }
-
-  const larger = (a: Ball, b: Ball): Ball => ({
-    value: Exact.max(a.value, b.value),
-    error: Bound.max(a.error, b.error)
-  })
-
-  return {
-    add,
-    subtract: (a: Ball, b: Ball): Ball => add(a, negate(b)),
-    multiply,
-    divide,
-    percent,
-    remainder,
-    power,
-    root,
-    cubeRoot,
-    exponential,
-    logarithm,
-    logarithmTo,
-    sine,
-    cosine,
-    roundTo,
-    absolute,
-    larger,
-    smaller: (a: Ball, b: Ball): Ball => negate(larger(negate(a), negate(b))),
-    /** Half a turn. */
-    pi: (): Ball => rounded(Working.acos(-1), new Bound(0), slack)
-  }
-}
+/** Of a whole number. One that ends in 0 is not divided to find out. */
+export const isOdd = (n: Decimal): boolean => last(n) === 0 && n.mod(2).abs().eq(1)

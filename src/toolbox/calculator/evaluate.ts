@@ -3,7 +3,8 @@
  * takes to know every digit that is given.
  */
 import { Decimal } from "decimal.js"
-import { type Arithmetic, arithmetic, type Ball, isExact, negate, read, Unsure } from "./ball.ts"
+import { type Arithmetic, arithmetic } from "./arithmetic.ts"
+import { type Ball, isExact, negate, read, Unsure } from "./ball.ts"
 import { fail } from "./CalculatorError.ts"
 import type { Expression, Operator } from "./parse.ts"
 
@@ -49,7 +50,8 @@ const attempt = (expression: Expression, digits: number): Ball | undefined => {
   try {
     return walk(expression, operationsOf(arithmetic(digits)))
   } catch (error) {
-    if (error instanceof Unsure) return undefined
+    // What the library has no more digits of (π, logarithms) is not known to more, either.
+    if (error instanceof Unsure || /Precision limit exceeded/.test(String(error))) return undefined
     throw error
   }
 }
