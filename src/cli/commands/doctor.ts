@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import { Path } from "effect/Path"
 import * as Result from "effect/Result"
 import { Budget } from "../../Budget.ts"
+import { Gateway } from "../../mcp/Gateway.ts"
 import { SecurityPolicy } from "../../SecurityPolicy.ts"
 import { ToolRegistry } from "../../ToolRegistry.ts"
 import * as FromConfig from "../doctor/config.ts"
@@ -19,7 +20,7 @@ import * as State from "../doctor/state.ts"
 import * as Tools from "../doctor/tools.ts"
 import * as Upstreams from "../doctor/upstreams.ts"
 import { end } from "../ExitCode.ts"
-import * as Gateway from "../gateway.ts"
+import * as Configured from "../gateway.ts"
 import { type Loaded, load } from "../load.ts"
 import * as Output from "../Output.ts"
 import * as Project from "../Project.ts"
@@ -68,15 +69,17 @@ const known = Effect.gen(function* () {
   const { pipeline } = yield* (yield* ToolRegistry).executor
   const policy = yield* SecurityPolicy
   const budget = yield* Budget
-  return Array.from(
-    pipeline.tools.values(),
-    ({ digest, facts }): Tools.Known => ({
-      facts,
-      digest,
-      rules: policy.compile(facts, digest),
-      hasBudget: budget.applies(facts)
-    })
-  )
+  const gateway = Option.getOrUndefined(yield* Effect.serviceOption(Gateway))
+  return Array.from(pipeline.tools.values())
+    .filter(({ facts }) => gateway?.isWithdrawn(facts.name) !== true)
+    .map(
+      ({ digest, facts }): Tools.Known => ({
+        facts,
+        digest,
+        rules: policy.compile(facts, digest),
+        hasBudget: budget.applies(facts)
+      })
+    )
 })
 
 /** What governance and tools say, which are built over the state; where there is none, over one that goes with it. */
@@ -109,7 +112,7 @@ const layerOf = (state: string | undefined) => {
       return { ...project, state: (yield* Path).join(folder, "state.db") }
     })
   ).pipe(Layer.provide(Project.layer))
-  return Gateway.layer.pipe(
+  return Configured.layer.pipe(
     Layer.provideMerge(registry),
     Layer.provideMerge(Project.governance),
     Layer.provideMerge(project)
