@@ -604,6 +604,21 @@ describe("roots", () => {
   )
 })
 
+describe("a layer that has ended", () => {
+  it.effect("lets what is under way end, and begins nothing more", () =>
+    Effect.gen(function* () {
+      const { tree } = yield* bare()
+      const reading = read(tree, { path: "docs/deep/notes.md" }, 99)
+      yield* Effect.promise(() => tree.close())
+      assert.strictEqual((yield* Effect.promise(() => reading)).content, "think again\n")
+      const refused = yield* Effect.promise(() =>
+        read(tree, { path: "hello.txt" }, 99).catch((error) => error)
+      )
+      assert.strictEqual((refused as Files.FileError).reason, "changed")
+    })
+  )
+})
+
 describe("hidden names", () => {
   it.effect("are not there unless they are shown", () =>
     Effect.gen(function* () {

@@ -715,6 +715,46 @@ describe("races", () => {
     })
   )
 
+  it.effect.skipIf(!linux)(
+    "are lost by the layer that ends meanwhile, and by whoever gets its descriptors then",
+    () =>
+      Effect.gen(function* () {
+        for (const name of ["read", "list", "search text", "create", "replace", "compare with", "delete"]) {
+          for (let at = 1; ; at++) {
+            const calls = yield* Effect.scoped(
+              Effect.gen(function* () {
+                const there = yield* prepared
+                const tree = yield* open(there.root, "descriptor")
+                // A folder outside that has everything that the root has.
+                const other = Path.join(there.outside, "other")
+                Fs.mkdirSync(Path.join(other, "docs"), { recursive: true })
+                Fs.writeFileSync(Path.join(other, "docs/plan.md"), secret)
+                const before = snapshot(there.outside)
+                const taken: Array<number> = []
+                let told = ""
+                const calls = yield* Effect.promise(() =>
+                  interposed(
+                    async () => {
+                      told = await outcome(raced[name]!(tree))
+                    },
+                    (call) => {
+                      if (call === at) void tree.close()
+                      if (call > at) for (let n = 0; n < 3; n++) taken.push(Fs.openSync(other, "r"))
+                    }
+                  )
+                )
+                for (const descriptor of taken) Fs.closeSync(descriptor)
+                assertTellsNothing(told, name)
+                assertUntouched(before, there, name)
+                return calls
+              })
+            )
+            if (calls < at) break
+          }
+        }
+      })
+  )
+
   it.effect("are seen by reads where folders are held by their paths", () =>
     Effect.gen(function* () {
       for (const name of ["read", "compare with"]) {

@@ -73,6 +73,8 @@ export class Tree {
   readonly placing = new Set<bigint>()
   readonly #changing = new Map<string, Promise<void>>()
   readonly #opened: Opened
+  #uses = 0
+  #isClosed = false
 
   private constructor(
     settings: Settings,
@@ -106,13 +108,21 @@ export class Tree {
     return new Tree(settings, roots, holding, opened)
   }
 
-  close(): Promise<void> {
-    return this.#opened.close()
+  /**
+   * Closes the roots when all uses that are under way have ended, and takes none after: the number of a descriptor that is
+   * closed is soon that of another one, and their paths would lead there.
+   */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    if (this.#uses === 0) await this.#opened.close()
   }
 
   /** Runs one use. Errors of the system come out as `FileError`s that name the path as it was given. */
   async use<A>(path: string, signal: AbortSignal | undefined, run: (use: Use) => Promise<A>): Promise<A> {
+    // One that is part of another goes on with it.
+    if (this.#isClosed && this.#uses === 0) throw fileError("changed", shown(path), "is no longer offered")
     const opened = new Opened()
+    this.#uses++
     try {
       signal?.throwIfAborted()
       return await run({ path, opened, signal })
@@ -122,6 +132,8 @@ export class Tree {
         : fromSystem(shown(path), error)
     } finally {
       await opened.close()
+      this.#uses--
+      if (this.#isClosed && this.#uses === 0) await this.#opened.close()
     }
   }
 
