@@ -40,6 +40,11 @@ export type Registered = Readonly<
   >
 >
 
+/** What handlers need per call; of tools that are known at run time only nothing is known, and they need nothing. */
+type PerCall<T extends ToolExecutor.Tools> = 0 extends 1 & Tool.HandlerServices<T[keyof T]>
+  ? never
+  : Tool.HandlerServices<T[keyof T]>
+
 // --- Errors ----------------------------------------------------------------
 
 /** Two sources offer a tool of the same name: names are what everything is decided by. */
@@ -66,7 +71,7 @@ export class ToolRegistry extends Context.Service<
     readonly put: <T extends ToolExecutor.Tools, E, R>(
       source: string,
       toolset: Toolset.Toolset<T, E, R>
-    ) => Effect.Effect<void, E | DuplicateTool, R | Tool.HandlerServices<T[keyof T]>>
+    ) => Effect.Effect<void, E | DuplicateTool, R | PerCall<T>>
     /** Takes a source's tools out; whether there were any. */
     readonly remove: (source: string) => Effect.Effect<boolean>
     /** Which tools each source has, by name, in the order in which they were put. */
