@@ -1,4 +1,6 @@
 /** A governed toolkit on Effect's `McpServer`, over every version of the protocol. */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import { assert, describe, expectTypeOf, it } from "@effect/vitest"
 import * as McpProtocol from "effect/ai/McpProtocol"
 import * as McpServer from "effect/ai/McpServer"
@@ -40,6 +42,7 @@ const toolkitOf = (failureMode: "error" | "return") =>
     Tool.make("read", { ...item, failureMode }).annotate(Annotate.Capabilities, ["read_data"]),
     Tool.make("remove", { ...item, failureMode }),
     Tool.make("pay", { ...item, failureMode }),
+    Tool.make("approve", { ...item, failureMode }).annotate(Annotate.Confirmation, "approve"),
     Tool.make("find", { ...item, failure: NotFound, failureMode }),
     Tool.make("broken", { ...item, failureMode }).annotate(Annotate.Retries, 0),
     Tool.make("slow", { ...item, failureMode }).annotate(Annotate.Retries, 0)
@@ -54,6 +57,7 @@ const scripts: { readonly [Name in keyof Tools]: Testing.Script } = {
   read: Testing.succeed("content"),
   remove: Testing.succeed("removed"),
   pay: Testing.succeed("paid"),
+  approve: Testing.succeed("approved"),
   find: Testing.fail(new NotFound({ id: "x" })),
   broken: Testing.fail(new Error("secret")),
   slow: Testing.succeed("late", "10 minutes")
@@ -169,6 +173,7 @@ for (const protocol of protocols) {
             const { tools } = yield* client.listTools()
             assert.deepStrictEqual(tools.map(({ name }) => name).sort(), [
               "add",
+              "approve",
               "broken",
               "find",
               "pay",
@@ -383,6 +388,35 @@ describe("the MCP layer", () => {
         assert.match(text, /RATE_LIMITED.*try again in 900 s/)
         assert.strictEqual(meta["interlock/retryAfterMs"], 900_000)
         tools.assertRan("pay", 0)
+      })
+    )
+  )
+
+  it.effect("answers in the words that the page shows", () =>
+    world({}, ({ call }) =>
+      Effect.gen(function* () {
+        const page = readFileSync(join(import.meta.dirname, "../docs/mcp.md"), "utf8").replace(/\s+/g, " ")
+        const answers: Array<string> = []
+        const say = (name: string, args: Record<string, unknown>) =>
+          Effect.map(call(name, args, "ada"), ({ text }) => answers.push(text))
+        yield* say("remove", { id: "x" })
+        yield* say("add", { a: "x" })
+        yield* say("broken", { id: "x" })
+        const fiber = yield* started(say("slow", { id: "x" }))
+        yield* TestClock.adjust("31 seconds")
+        yield* Fiber.join(fiber)
+        for (let i = 0; i < 20; i++) yield* call("pay", { id: String(i) }, "ada")
+        yield* say("pay", { id: "x" })
+        assert.lengthOf(answers, 5)
+        for (const answer of answers) assert.include(page, answer)
+        // Ids and times differ.
+        const pending = (yield* call("approve", { id: "x" }, "bob")).text
+        const shown = pending
+          .replaceAll(/The request is (\S+);/g, "The request is …;")
+          .replaceAll(/approvals approve \S+"/g, 'approvals approve …"')
+          .replaceAll(/until \S+Z\./g, "until ….")
+        const like = shown.split("…").map((part) => part.trim())
+        for (const part of like) assert.include(page, part)
       })
     )
   )
