@@ -56,6 +56,7 @@ export class ChildProcessTransport implements Transport {
   #partialBytes = 0
   #unread: Array<Buffer> = []
   #reading = false
+  #inTurn = 0
 
   constructor(options: Options) {
     this.#options = options
@@ -169,19 +170,23 @@ export class ChildProcessTransport implements Transport {
 
   #read(chunk: Buffer): void {
     this.#unread.push(chunk)
-    if (!this.#reading) this.#turn()
+    if (this.#reading) return
+    this.#reading = true
+    this.#inTurn = 0
+    this.#go()
   }
 
   /** What was read goes through in turns; meanwhile the pipe fills, and whoever floods it has to wait. */
-  #turn(): void {
-    let messages = 0
+  #go(): void {
     while (!this.#closed) {
       const chunk = this.#unread[0]
       if (chunk === undefined) break
-      if (messages >= perTurn) {
-        if (!this.#reading) this.#child?.stdout?.pause()
-        this.#reading = true
-        setImmediate(() => this.#turn())
+      if (this.#inTurn >= perTurn) {
+        this.#child?.stdout?.pause()
+        setImmediate(() => {
+          this.#inTurn = 0
+          this.#go()
+        })
         return
       }
       const end = chunk.indexOf(newline)
@@ -197,13 +202,15 @@ export class ChildProcessTransport implements Transport {
       const line = this.#partial.length === 1 ? this.#partial[0]! : Buffer.concat(this.#partial)
       this.#partial = []
       this.#partialBytes = 0
-      messages++
-      this.#line(line.toString("utf8"))
+      this.#inTurn++
+      if (this.#line(line.toString("utf8"))) {
+        // The SDK looks at notifications a moment later than at answers: progress must not be overtaken by its answer.
+        queueMicrotask(() => this.#go())
+        return
+      }
     }
-    if (this.#reading) {
-      this.#reading = false
-      this.#child?.stdout?.resume()
-    }
+    this.#reading = false
+    this.#child?.stdout?.resume()
   }
 
   #keep(part: Buffer): void {
@@ -212,25 +219,31 @@ export class ChildProcessTransport implements Transport {
     else this.#fail(`it sent a message of more than ${this.#options.maxMessageBytes} bytes`)
   }
 
-  #line(line: string): void {
-    if (line.trim() === "") return
+  /** Whether there was a notification in it. */
+  #line(line: string): boolean {
+    if (line.trim() === "") return false
     let parsed: unknown
     try {
       parsed = JSON.parse(line)
     } catch {
       // Many print to standard output what belongs to standard error.
       this.#count(new Error("A line of its standard output is no message"))
-      return
+      return false
     }
+    let told = false
     // Until 2025-06-18 several messages could come as one.
     for (const message of Array.isArray(parsed) ? parsed : [parsed]) {
       if (message === null || typeof message !== "object") this.#count(new Error("A message is no object"))
       else {
-        if ("method" in message) this.#count(undefined)
+        if ("method" in message) {
+          told = true
+          this.#count(undefined)
+        }
         this.onmessage?.(message as JSONRPCMessage)
       }
-      if (this.#closed) return
+      if (this.#closed) return false
     }
+    return told
   }
 
   #count(error: Error | undefined): void {
