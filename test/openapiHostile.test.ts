@@ -83,6 +83,11 @@ describe("documents that are none", () => {
       "document #/paths/~1x: is nested more than 200 levels deep"
     ],
     [
+      "lists a little too deep",
+      `openapi: 3.1.0\ninfo: ${"[".repeat(201)}${"]".repeat(201)}`,
+      "document #/info/0: is nested more than 200 levels deep"
+    ],
+    [
       "an alias that holds itself",
       "openapi: 3.1.0\npaths: &a\n  /x: *a",
       "document #/paths/~1x: is nested more than 200 levels deep"

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { OpenApi } from "effect-interlock/toolbox"
+import * as Multipart from "../src/toolbox/openapi/multipart.ts"
 import { documentOf, json, outbound, serve, toolsOf } from "./support/openapi.ts"
 
 type Json = Readonly<Record<string, unknown>>
@@ -455,6 +456,66 @@ describe("bodies", () => {
       assert.strictEqual((yield* call("send")).status, "success")
       assert.isFalse(arrived[0]!.headers.has("content-type"))
     }).pipe(Effect.scoped)
+  )
+
+  it.live("of files take the properties that are for requests, and no null", () =>
+    Effect.gen(function* () {
+      const { partsOf } = yield* Effect.promise(() => import("./support/library.ts"))
+      const { arrived, port, url } = yield* serve(() => json("arrived"))
+      const schema = {
+        allOf: [
+          { type: "object", required: ["id", "f"], properties: { id: { type: "string", readOnly: true } } },
+          {
+            properties: {
+              f: { type: "string", format: "binary", description: "A scan." },
+              note: { type: ["string", "null"] }
+            }
+          }
+        ]
+      }
+      const content = { "multipart/form-data": { schema, encoding: { f: { contentType: "image/png" } } } }
+      const document = documentOf({ "/": { post: { operationId: "send", requestBody: { content } } } })
+      const { api, call } = yield* toolsOf(port, { document, baseUrl: url })
+      const { jsonSchema } = api.toolkit.tools["send"] as unknown as {
+        readonly jsonSchema: { readonly properties: Json }
+      }
+      assert.deepStrictEqual(jsonSchema.properties["body"], {
+        type: "object",
+        properties: {
+          f: {
+            type: "object",
+            description: "A scan.",
+            properties: {
+              base64: {
+                type: "string",
+                contentEncoding: "base64",
+                description: "The file's content in base64."
+              },
+              filename: { type: "string" }
+            },
+            required: ["base64"],
+            additionalProperties: false
+          },
+          note: { type: ["string", "null"] }
+        },
+        required: ["f"]
+      })
+      assert.strictEqual(
+        (yield* call("send", { body: { f: { base64: "AQ==" }, note: null } })).status,
+        "success"
+      )
+      assert.deepStrictEqual(partsOf(arrived[0]!), [
+        { name: "f", filename: "f", type: "image/png", content: Buffer.from([1]) }
+      ])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("of several parts have a boundary that is in none of them", () =>
+    Effect.sync(() => {
+      const parts = ["interlock-5", "x interlock-6", "interlock-70"].map((bytes) => ({ name: "a", bytes }))
+      assert.strictEqual(Multipart.write(parts, 5).type, "multipart/form-data; boundary=interlock-8")
+      assert.strictEqual(Multipart.write(parts, -9.7).type, "multipart/form-data; boundary=interlock-9")
+    })
   )
 
   it.live("of several files end where they end, whatever is in them", () =>

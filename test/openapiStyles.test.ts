@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import fc from "fast-check"
-import { documentWith, echo, toolsOf } from "./support/openapi.ts"
+import { documentOf, documentWith, echo, toolsOf } from "./support/openapi.ts"
 import { type Parsed, parse } from "./support/openapiStyles.ts"
 
 type Parameter = Readonly<Record<string, unknown>>
@@ -154,6 +154,16 @@ describe("the examples of RFC 6570 and of the specification's appendices", () =>
       const send = yield* sending({ name: "q", in: "query", schema: { type: "object" } })
       const { target } = yield* send({ q: { a: "x+y", b: "x/y", c: "x^y", "❤️": "love!" } })
       assert.strictEqual(target, "/at?a=x%2By&b=x%2Fy&c=x%5Ey&%E2%9D%A4%EF%B8%8F=love%21")
+      const path = yield* sending({ name: "p", in: "path", required: true, schema: {} })
+      const ascii = String.fromCharCode(...Array.from({ length: 95 }, (_, n) => n + 32)).replace(
+        /[./\\]/g,
+        ""
+      )
+      const escaped = ascii.replace(
+        /[^A-Za-z0-9_~-]/g,
+        (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`
+      )
+      assert.strictEqual((yield* path({ p: ascii })).target, `/at/${escaped}`)
     }).pipe(Effect.scoped)
   )
 
@@ -202,6 +212,33 @@ describe("the examples of RFC 6570 and of the specification's appendices", () =>
       const send = yield* sending({ name: "f", in: "query", style: "deepObject", schema: { type: "object" } })
       const { target } = yield* send({ f: { a: { b: 1 }, c: ["x", "y"], d: null } })
       assert.strictEqual(decodeURIComponent(target), "/at?f[a][b]=1&f[c][0]=x&f[c][1]=y")
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("parameters of an operation", () => {
+  it.live("win over those of its path, whose headers have no case", () =>
+    Effect.gen(function* () {
+      const { arrived, port, url } = yield* echo
+      const header = (name: string, maxLength: number) => ({
+        name,
+        in: "header",
+        schema: { type: "string", maxLength }
+      })
+      const document = documentOf({
+        "/": {
+          parameters: [header("X-Tag", 1), header("X-Other", 1), { name: "X-Tag", in: "query", schema: {} }],
+          get: { operationId: "send", parameters: [header("x-tag", 5)] }
+        }
+      })
+      const { call } = yield* toolsOf(port, { document, baseUrl: url })
+      assert.strictEqual(
+        (yield* call("send", { "x-tag": "abc", "X-Other": "d", "X-Tag": "e" })).status,
+        "success"
+      )
+      assert.strictEqual((yield* call("send", { "x-tag": "abcdef" })).status, "invalid_params")
+      assert.strictEqual(arrived[0]!.target, "/?X-Tag=e")
+      assert.deepStrictEqual(arrived[0]!.headers.get("x-tag"), ["abc"])
     }).pipe(Effect.scoped)
   )
 })

@@ -128,9 +128,8 @@ const checked = (
   parameter: Parameter,
   pairs: ReadonlyArray<Pair>
 ): ReadonlyArray<Pair> => {
-  const { location, name } = parameter
+  const { location } = parameter
   for (const pair of pairs) {
-    if (pair.name === name) continue
     const isTaken =
       operation.reserved.has(location, pair.name) ||
       operation.parameters.some(
