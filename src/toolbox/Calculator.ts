@@ -33,7 +33,7 @@ export type Options = typeof Options.Type
 
 const precision = Schema.optionalKey(
   Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: maxPrecision })).annotate({
-    description: `Significant digits of the result, from 1 to ${maxPrecision}. Without it exact results are given in full and others with 10 digits.`
+    description: `Significant digits of the result, from 1 to ${maxPrecision}. Without it exact results are given in full, and others with 10 digits unless it is configured otherwise.`
   })
 )
 

@@ -9,15 +9,11 @@ export const blocksOf = (bytes: number): number => Math.max(1, Math.ceil(bytes /
 
 export class Quota {
   readonly limit: number
+  /** By how many bytes the roots have grown; negative where more was deleted than written. */
   #grown = 0
 
   constructor(limit: number) {
     this.limit = limit
-  }
-
-  /** By how many bytes the roots have grown; negative where more was deleted than written. */
-  get grown(): number {
-    return this.#grown
   }
 
   /** Takes so many bytes if they are there, before anything is written. Giving back is taking less than none. */
