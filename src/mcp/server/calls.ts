@@ -212,8 +212,17 @@ const askingByResult = Effect.fnUntraced(function* (
   return new McpSchema.InputRequired({ inputRequests, requestState: stateOf(asked, { requestState: own }) })
 })
 
-/** The call with what its tool was waiting for, when what the client's human has said is done. */
-const continued = Effect.fnUntraced(function* (incoming: Incoming) {
+interface Continued {
+  /** The call with what its tool was waiting for, and nothing of ours. */
+  readonly asked: Incoming
+  /** Its human was asked, and has not decided: nobody is to be asked again at once. */
+  readonly dismissed: boolean
+}
+
+/** Takes up a call where its state says it was left, and does what the client's human has said. */
+const continued = Effect.fnUntraced(function* (
+  incoming: Incoming
+): Effect.fn.Return<Continued, McpSchema.InvalidParams> {
   const { context, pipeline, principal, tool } = incoming
   if (context.requestState === undefined) return { asked: incoming, dismissed: false }
   const state = State.read(pipeline.kernel.keyring, context.requestState, { tool, principal })
@@ -222,10 +231,14 @@ const continued = Effect.fnUntraced(function* (incoming: Incoming) {
       message: "The request state is not of this call: make it again without."
     })
   }
-  const { request, requestState } = state
-  if (request === undefined)
-    return { asked: { ...incoming, context: { ...context, requestState } }, dismissed: false }
-  const asked = { ...incoming, context: { ...context, requestState, inputResponses: state.inputResponses } }
+  const { inputResponses, request, requestState } = state
+  const waitingFor = (more: Partial<RequestContext>) => ({
+    ...incoming,
+    context: { ...context, requestState, ...more }
+  })
+  // The tool has asked, and the answers are its own.
+  if (request === undefined) return { asked: waitingFor({}), dismissed: false }
+  const asked = waitingFor({ inputResponses })
   const response = context.inputResponses?.[question]
   if (response === undefined) return { asked, dismissed: false }
   const said = Confirmation.answerOf(response)

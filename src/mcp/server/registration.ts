@@ -75,7 +75,7 @@ export const follow = (server: Server, serving: Serving, services: Context.Conte
 
   // A server that has no tool when a client connects says that it never will have any.
   const announce = server.addTool({
-    tool: new McpTool({ name: "interlock", inputSchema: { type: "object" } }),
+    tool: new McpTool({ name: "interlock.announcement", inputSchema: { type: "object" } }),
     annotations: Context.make(EnabledWhen, () => false) as unknown as Context.Context<never>,
     handle: () => Effect.die(new Error("Nobody can call what is in no list"))
   })
