@@ -2,6 +2,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { assert, describe, it } from "@effect/vitest"
+import * as Toolkit from "effect/ai/Toolkit"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -418,6 +419,20 @@ describe("a batch that is resumed", () => {
     )
   )
 
+  it.effect("does not say of a tool that is no longer there that it was not, where it may have run", () =>
+    world((world) =>
+      Effect.gen(function* () {
+        const all = [call("write", 1, { ms: 10_000 }), call("write", 2)]
+        yield* killed(world, 1, world.executor, all, { concurrency: 1 })
+        const smaller = yield* ToolExecutor.make(Toolkit.make(kit.tools.read)).pipe(
+          Effect.provide(handlers(() => undefined))
+        )
+        const { results } = yield* whole(smaller as unknown as Executor, all)
+        assert.deepStrictEqual(brief(byLine(results)), ["1 unknown", "2 not_found"])
+      })
+    )
+  )
+
   it.effect("does not let a process that was taken for dead write any more", () =>
     world((world) =>
       Effect.gen(function* () {
@@ -827,6 +842,7 @@ describe("a batch whose process is killed", () => {
         effects: Path.join(folder, "effects"),
         output: Path.join(folder, "results"),
         audit: false,
+        plain: false,
         concurrency: 10,
         ordered: false,
         replay: false,

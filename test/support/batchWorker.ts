@@ -17,7 +17,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as BatchRun from "../../src/cli/batch/BatchRun.ts"
 import * as Line from "../../src/cli/batch/Line.ts"
-import { ToolAnnotations as Annotate, Interlock, Keyring, ToolExecutor } from "../../src/index.ts"
+import { ToolAnnotations as Annotate, Batch, Interlock, Keyring, ToolExecutor } from "../../src/index.ts"
 import { SqlAuditLog, SqlIdempotency, Sqlite } from "../../src/sql/index.ts"
 
 export interface Order {
@@ -28,6 +28,8 @@ export interface Order {
   /** Where results are appended as JSON Lines. */
   readonly output: string | undefined
   readonly audit: boolean
+  /** `Batch.stream` alone, to compare with. */
+  readonly plain: boolean
   readonly concurrency: number
   readonly ordered: boolean
   readonly replay: boolean
@@ -43,8 +45,9 @@ export interface Told {
   readonly rss: number
   readonly live: number
   readonly summary?: BatchRun.Summary
-  /** Microseconds of processor time since the batch began. */
+  /** Since the batch began: microseconds of processor time, and milliseconds. */
   readonly cpu?: number
+  readonly time?: number
 }
 
 export const keyring = Keyring.layer({
@@ -86,23 +89,40 @@ export const run = (order: Order, tell: (told: Told) => void): Promise<void> => 
     const { heapUsed, rss } = process.memoryUsage()
     return { ended, rss: rss / 2 ** 20, live: heapUsed / 2 ** 20 }
   }
+  const plain = Effect.fnUntraced(function* (
+    executor: ToolExecutor.ToolExecutor<typeof kit.tools>,
+    lines: Stream.Stream<Line.Line, unknown>
+  ) {
+    tell(memory(0))
+    const before = process.cpuUsage()
+    const from = performance.now()
+    let ended = 0
+    const calls = Stream.map(lines, ({ text }) => JSON.parse(text) as Batch.Call)
+    yield* Stream.runForEachArray(
+      Batch.stream(executor, calls, { concurrency: order.concurrency }),
+      (results) =>
+        Effect.sync(() => {
+          ended += results.length
+        })
+    )
+    const { system, user } = process.cpuUsage(before)
+    tell({ ...memory(ended), cpu: system + user, time: performance.now() - from })
+  })
   const program = Effect.gen(function* () {
     const executor = yield* ToolExecutor.make(kit)
     const bytes = Stream.fromAsyncIterable(Fs.createReadStream(order.input), (cause) => cause)
-    const batch = yield* BatchRun.make(
-      executor,
-      Line.fromBytes(bytes as Stream.Stream<Uint8Array, unknown>),
-      {
-        id: "batch",
-        lease: order.lease,
-        concurrency: order.concurrency,
-        ordered: order.ordered,
-        replay: order.replay
-      }
-    )
+    const lines = Line.fromBytes(bytes as Stream.Stream<Uint8Array, unknown>)
+    if (order.plain) return yield* plain(executor, lines)
+    const batch = yield* BatchRun.make(executor, lines, {
+      id: "batch",
+      lease: order.lease,
+      concurrency: order.concurrency,
+      ordered: order.ordered,
+      replay: order.replay
+    })
     const telling = Effect.map(batch.progress, ({ ended }) => tell(memory(ended)))
     yield* telling
-    yield* Effect.forkScoped(Effect.repeat(telling, Schedule.spaced("500 millis")))
+    yield* Effect.forkScoped(Effect.repeat(telling, Schedule.spaced("1 second")))
     const before = process.cpuUsage()
     yield* Stream.runForEachArray(batch.results, (results) =>
       Effect.sync(() => {
@@ -112,7 +132,7 @@ export const run = (order: Order, tell: (told: Told) => void): Promise<void> => 
     )
     const { system, user } = process.cpuUsage(before)
     const summary = yield* batch.summary
-    tell({ ...memory(summary.ended), summary, cpu: system + user })
+    tell({ ...memory(summary.ended), summary, cpu: system + user, time: summary.time })
   }).pipe(Effect.scoped)
   const handlers = kit.toLayer({ read: handler("read"), write: handler("write") })
   return Effect.runPromise(

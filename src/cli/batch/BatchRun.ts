@@ -40,6 +40,12 @@ import type { Line } from "./Line.ts"
 import type { Progress } from "./Progress.ts"
 import type { ResultLine } from "./ResultLine.ts"
 
+export { JournalError } from "./Batches.ts"
+export { LineChanged } from "./Cursor.ts"
+export type { EndedBy, Failure } from "./Engine.ts"
+export type { Progress } from "./Progress.ts"
+export type { ResultLine } from "./ResultLine.ts"
+
 export interface Options extends Journal.Options {
   /** Calls at once, at least 1; 10, or what the executor's defaults say. */
   readonly concurrency?: number

@@ -180,7 +180,7 @@ export class Engine<E> {
   /** Whatever is recorded must have been there. */
   readonly #atEnd = Effect.gen({ self: this }, function* (this: Engine<E>) {
     const { load } = this.#intake
-    if (load !== undefined) yield* load
+    if (load !== undefined) yield* this.#retrying(load)
     const { beyond } = this.#intake
     if (beyond !== undefined) return yield* beyond
     this.endedBy ??= "input"
@@ -200,7 +200,7 @@ export class Engine<E> {
           this.#reading = true
         }
         const load = this.#intake.load
-        if (load !== undefined) yield* load
+        if (load !== undefined) yield* this.#retrying(load)
         const decided = this.#intake.decide(line)
         if (decided._tag === "LineChanged") return yield* decided
         this.tally.read(line)
@@ -369,8 +369,8 @@ export class Engine<E> {
   })
 
   /** A database that is busy or gone for a while must not end a long batch, nor keep one from being stopped. */
-  #retrying<A>(write: Effect.Effect<A, SqlError | JournalError>): Effect.Effect<A, SqlError | JournalError> {
-    return Effect.retry(write, {
+  #retrying<A, F extends SqlError | JournalError>(asked: Effect.Effect<A, F>): Effect.Effect<A, F> {
+    return Effect.retry(asked, {
       while: (error) => error._tag === "SqlError" && !this.#calls.stopped,
       schedule: Schedule.spaced("500 millis").pipe(Schedule.upTo({ duration: "30 seconds" }))
     })

@@ -55,8 +55,10 @@ export class Intake {
     const id = request.id ?? `${this.#journal.id}:${line.number}`
     const asItIs = { ...request, id }
     const call = { critical, request: known === undefined ? again[crashed](asItIs, id) : asItIs }
-    // An outcome is taken away before its line is run again; what another process began is written down already.
-    const begins = row === undefined ? crashed !== "Run" : row.status !== undefined
+    // An outcome is taken away before its line is run again; what another process began is written down already. What is
+    // no tool has no effect.
+    const begins =
+      row === undefined ? crashed !== "Run" && this.#tools.has(request.tool) : row.status !== undefined
     return { _tag: "ToRun", digest, call, begins }
   }
 

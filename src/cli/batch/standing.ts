@@ -39,10 +39,10 @@ export const standing = (
 /** What becomes of a call that was begun by a process that died. */
 export type AfterCrash = "Run" | "Ask" | "Unknown"
 
-/** A tool that is no longer there cannot have its effect twice. */
+/** Of a tool that is no longer there nobody knows what it was. */
 export const afterCrash = (tools: ReadonlyMap<string, CompiledTool>, name: string): AfterCrash => {
   const tool = tools.get(name)
-  if (tool === undefined) return "Run"
+  if (tool === undefined) return "Unknown"
   if (tool.afterCrash === "ask") return "Ask"
   return isRepeatable(tools, tool) ? "Run" : "Unknown"
 }
