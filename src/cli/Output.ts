@@ -10,7 +10,7 @@ import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
-import { plain } from "../internal/plainText.ts"
+import { plain, plainJson } from "../internal/plainText.ts"
 
 export const Json = GlobalFlag.Setting("json")({
   flag: Flag.Boolean("json").pipe(
@@ -25,7 +25,7 @@ export const paint = Effect.map(TerminalCapabilities, ({ canColor }) => (canColo
 /** Prints a value as JSON where that is asked for, else as text. */
 export const print = <A>(value: A, text: (value: A, paint: Paint) => string) =>
   Effect.gen(function* () {
-    if (yield* Json) return yield* Console.log(JSON.stringify(value, null, 2))
+    if (yield* Json) return yield* Console.log(plainJson(value, 2))
     const shown = text(value, yield* paint)
     if (shown !== "") yield* Console.log(shown)
   })
@@ -33,7 +33,7 @@ export const print = <A>(value: A, text: (value: A, paint: Paint) => string) =>
 /** One value of many, on a line of its own with `--json`. */
 export const printLine = <A>(value: A, text: (value: A, paint: Paint) => string) =>
   Effect.gen(function* () {
-    if (yield* Json) return yield* Console.log(JSON.stringify(value))
+    if (yield* Json) return yield* Console.log(plainJson(value))
     yield* Console.log(text(value, yield* paint))
   })
 

@@ -4,6 +4,7 @@
  * principal of the configuration: they are what the folder's owner lets them be.
  */
 import * as Os from "node:os"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
@@ -29,7 +30,8 @@ import * as Sqlite from "../sql/Sqlite.ts"
 import * as SqlKillSwitch from "../sql/SqlKillSwitch.ts"
 import * as SqlResultCache from "../sql/SqlResultCache.ts"
 import type { Config } from "./Config.ts"
-import { complain } from "./ExitCode.ts"
+import { type Complaint, complain } from "./ExitCode.ts"
+import { messageOf } from "./failures.ts"
 import { type Loaded, load } from "./load.ts"
 import * as Secrets from "./Secrets.ts"
 
@@ -185,10 +187,19 @@ const optionsOf = ({ code, config }: Loaded): Interlock.Options => {
 const budgetOf = (limit: NonNullable<Config["budgets"]>[number]) =>
   (limit.unit ?? "usd") === "usd" ? { ...limit, max: Math.round(limit.max * 1e6) } : limit
 
-/** Governance over the state file, which other processes share. */
-export const governance: Layer.Layer<Interlock.Services | SqlClient, unknown, Project | FileSystem | Path> =
+/** Governance over the state file, which other processes share. What it cannot be made of is a complaint. */
+export const governance: Layer.Layer<Interlock.Services | SqlClient, Complaint, Project | FileSystem | Path> =
   Layer.unwrap(Effect.map(Project, ({ loaded }) => Interlock.layer({ keyring, ...optionsOf(loaded) }))).pipe(
-    Layer.provideMerge(database)
+    Layer.provideMerge(database),
+    Layer.catchCause((cause) =>
+      Layer.effectContext(
+        Cause.hasInterrupts(cause)
+          ? Effect.failCause(cause as Cause.Cause<never>)
+          : Effect.flatMap(Project, ({ state }) =>
+              complain("usage", `${messageOf(Cause.squash(cause))}\n(the state is ${state})`)
+            )
+      )
+    )
   ) as never
 
 /** Runs on behalf of whom the command line acts for: a person, who may also decide. */

@@ -30,3 +30,6 @@ export const explained = <A, E, R>(
 
 const isTagged = (error: unknown): error is ApprovalError | Unavailable =>
   typeof error === "object" && error !== null && "_tag" in error
+
+/** What anything that went wrong says of itself. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -6,8 +6,10 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import { plain } from "../internal/plainText.ts"
 import { version } from "../internal/version.ts"
 import { approvals } from "./commands/approvals.ts"
 import { audit } from "./commands/audit.ts"
@@ -70,6 +72,9 @@ const presenter: CliOutput.Presenter = {
   }
 }
 
+/** What is reported to operators, beside what a call is answered: here the operator is whoever sits at the terminal. */
+const reporter = ErrorReporter.make(({ error }) => console.error(`interlock: ${plain(error.message)}`))
+
 /** Runs the command line with these arguments. */
 export const run = (args: ReadonlyArray<string>) =>
   Command.runWith(root, { version })(args).pipe(
@@ -78,7 +83,11 @@ export const run = (args: ReadonlyArray<string>) =>
       (error): error is CliError.ShowHelp => CliError.isCliError(error) && error._tag === "ShowHelp",
       ({ errors }) => end(errors.length > 0 ? "usage" : "ok")
     ),
-    Effect.provide([TerminalCapabilities.layer, CliOutput.layerPresenter(presenter)]),
+    Effect.provide([
+      TerminalCapabilities.layer,
+      CliOutput.layerPresenter(presenter),
+      ErrorReporter.layer([reporter])
+    ]),
     // What commands print is on stdout, and an MCP client reads nothing else there.
     Effect.provideService(Logger.LogToStderr, true)
   )

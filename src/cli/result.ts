@@ -1,7 +1,9 @@
 /** What calls are given as and come to, in every command that makes one. */
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import { Stdio } from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import { plain, plainJson } from "../internal/plainText.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
 import { complain, end, ofStatus } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
@@ -20,7 +22,7 @@ export const paramsOf = Effect.fnUntraced(function* (typed: string) {
 
 /** Texts as they are, what MCP servers answer as its parts, and everything else as JSON. */
 const text = (value: unknown): string =>
-  typeof value === "string" ? value : (partsOf(value)?.map(part).join("\n") ?? JSON.stringify(value, null, 2))
+  typeof value === "string" ? value : (partsOf(value)?.map(part).join("\n") ?? plainJson(value, 2) ?? "")
 
 interface Part {
   readonly type: string
@@ -48,10 +50,19 @@ const failureOf = ({ error }: ToolResult): string => {
     .join("\n  ")
 }
 
+/** Line by line; tabs move a cursor, and nothing else. */
+const onTerminal = (shown: string): string =>
+  shown
+    .split("\n")
+    .map((line) => line.split("\t").map(plain).join("\t"))
+    .join("\n")
+
 /** Prints the value, or why there is none, and ends as the status says. */
 export const showResult = Effect.fnUntraced(function* (result: ToolResult) {
+  // A pipe gets a text as it is; on a terminal it must not act.
+  const show = (yield* (yield* Stdio).stdoutIsTerminal) ? onTerminal : identity<string>
   yield* Output.print(result, ({ status, value }, paint) =>
-    isUsable(result) ? text(value ?? null) : `${paint.red(status)}  ${failureOf(result)}`
+    isUsable(result) ? show(text(value ?? null)) : `${paint.red(status)}  ${failureOf(result)}`
   )
   yield* end(ofStatus[result.status])
 })

@@ -20,6 +20,7 @@ import * as OutboundHttp from "../toolbox/OutboundHttp.ts"
 import * as Slack from "../toolbox/Slack.ts"
 import type { Platform } from "./Config.ts"
 import * as ConfiguredCredentials from "./credentials.ts"
+import { messageOf } from "./failures.ts"
 import { Project } from "./Project.ts"
 
 /** What tools of a configuration may need. */
@@ -132,8 +133,6 @@ const fill = Effect.gen(function* () {
     )
   )
 })
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 // --- Layers ----------------------------------------------------------------
 

@@ -4,17 +4,18 @@ import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Prompt from "effect/cli/Prompt"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Approvals from "../../Approvals.ts"
 import * as Evaluation from "../../Evaluation.ts"
 import { describe } from "../../internal/approvals/describe.ts"
+import { plain } from "../../internal/plainText.ts"
 import type { ToolCall } from "../../ToolCall.ts"
 import type { ToolExecutor } from "../../ToolExecutor.ts"
 import { type Registered, ToolRegistry } from "../../ToolRegistry.ts"
 import type { ToolResult } from "../../ToolResult.ts"
+import { asked } from "../agreed.ts"
 import { complain } from "../ExitCode.ts"
 import * as Output from "../Output.ts"
 import { asPrincipal } from "../Project.ts"
@@ -36,10 +37,7 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
     const { canPrompt } = yield* TerminalCapabilities
     if (request.by === "confirm" && canPrompt && !(yield* Output.Json)) {
       yield* Console.error(describe(request))
-      const agreed = yield* Prompt.run(
-        Prompt.Confirm({ message: `Let ${request.tool} run?`, initial: false })
-      )
-      if (!agreed) {
+      if (!(yield* asked(`Let ${plain(request.tool)} run?`))) {
         yield* approvals.reject(request.id)
         const { error: _, ...unsaid } = result
         return { ...unsaid, status: "rejected" as const }

@@ -46,6 +46,8 @@ export class Appender {
   #storeHead: string | undefined
   #known: Position | undefined
   #sinceCheckpoint = 0
+  /** Whether anything was appended by this one: who only reads signs no end that it did not write. */
+  hasWritten = false
   /** What was handed to the store and never answered. */
   #unanswered: Attempt | undefined
   /** What is in the store, also where whoever asked for it no longer waited for the answer. */
@@ -120,6 +122,7 @@ export class Appender {
           if (destroyed) sealed.clear()
         })
       )
+      this.hasWritten = true
       this.#sinceCheckpoint += rest.length
       if (this.#sinceCheckpoint < this.#checkpointEvery) return
       this.#sinceCheckpoint = 0

@@ -138,7 +138,10 @@ export const makeWriter = Effect.fnUntraced(function* (
       if (lost > 0) {
         yield* report(`${lost} audit records are lost: the log was closed while its store did not answer`)
       }
-      if (!failing) yield* Effect.catch(inTime(appender.checkpoint, options.writeTimeout), report)
+      // Whoever wrote nothing and signed what is there would vouch for a log that was cut off before.
+      if (!failing && appender.hasWritten) {
+        yield* Effect.catch(inTime(appender.checkpoint, options.writeTimeout), report)
+      }
     })
   )
 

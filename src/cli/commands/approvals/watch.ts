@@ -2,15 +2,13 @@
 import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Prompt from "effect/cli/Prompt"
 import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import { Terminal } from "effect/Terminal"
 import { Approvals, type Request, type State } from "../../../Approvals.ts"
 import { isOwn, mayNotGrant } from "../../../internal/approvals/rules.ts"
 import { plain } from "../../../internal/plainText.ts"
+import { asked } from "../../agreed.ts"
 import { complain } from "../../ExitCode.ts"
 import { explained } from "../../failures.ts"
 import * as Output from "../../Output.ts"
@@ -50,20 +48,12 @@ const requests = (approvals: Approvals["Service"]) => {
   )
 }
 
-/** Lets go of keys that were typed before the question could be read: they answer no other one. */
-const unhurried = Effect.gen(function* () {
-  const keys = yield* (yield* Terminal).readInput
-  const quit = Effect.catch(Effect.forever(Queue.take(keys)), () => Effect.interrupt)
-  yield* Effect.raceFirst(quit, Effect.sleep("250 millis"))
-}).pipe(Effect.scoped)
-
 /** Asks until it is answered, or decided elsewhere. */
 const ask = Effect.fnUntraced(function* (approvals: Approvals["Service"], request: Request) {
   const { principal } = yield* Project
   yield* Output.print(request, Text.card)
-  yield* unhurried
   const answer = yield* Effect.raceFirst(
-    Prompt.run(Prompt.Confirm({ message: `Let ${plain(request.tool)} run?`, initial: false })),
+    asked(`Let ${plain(request.tool)} run?`),
     Effect.as(approvals.decided(request.id), undefined)
   )
   if (answer === undefined) return yield* Console.log("It was decided elsewhere, or has expired.")
