@@ -146,6 +146,18 @@ describe("interlock audit", patience, () => {
       ])
       assert.deepInclude(found, { ok: false, sequence: 4 })
 
+      // Cut off together with the head: looking at it signs no new one, which would vouch for what is left.
+      change(
+        folder,
+        "DELETE FROM interlock_audit_lines WHERE sequence >= 4; DELETE FROM interlock_audit_head"
+      )
+      const cut = yield* Effect.replicateEffect(folder.run(["audit", "verify"]), 2)
+      assert.deepStrictEqual(
+        cut.map(({ code }) => code),
+        [8, 8],
+        cut.map(({ stdout }) => stdout).join()
+      )
+
       // Records and head taken away together: only what was kept elsewhere tells.
       change(folder, "DELETE FROM interlock_audit_lines; DELETE FROM interlock_audit_head")
       const emptied = yield* folder.run(["audit", "verify", "--head", "head.json"])
