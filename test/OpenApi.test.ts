@@ -1,7 +1,7 @@
 /** A realistic document, in both versions and both syntaxes, against a server that implements it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Redacted } from "effect"
-import type { Tool } from "effect/ai"
+import { Context, Effect, Redacted } from "effect"
+import { Tool } from "effect/ai"
 import { ToolAnnotations } from "effect-interlock"
 import type { Credentials, OpenApi } from "effect-interlock/toolbox"
 import { key, library, member, png } from "./support/library.ts"
@@ -141,6 +141,13 @@ describe("a document of some thirty operations", () => {
       assert.deepStrictEqual(said("updateBook"), [false, undefined, undefined, "write_data"])
       assert.deepStrictEqual(said("replaceBook"), [false, undefined, true, "write_data"])
       assert.deepStrictEqual(said("deleteBook"), [false, true, true, "delete_data"])
+      const titles = ["listBooks", "getStatus"].map((name) =>
+        Context.getOrUndefined(
+          api.toolkit.tools[`library__${name}`]!.annotations as Context.Context<never>,
+          Tool.Title
+        )
+      )
+      assert.deepStrictEqual(titles, ["Lists books", "Whether the library is open"])
       const { capabilities, description, names, openWorld, sendsData, tags, trust } = facts("listBooks")
       assert.deepStrictEqual(names, ["library__listBooks", "listBooks"])
       assert.deepStrictEqual(capabilities, ["read_data", "network_access", "external_api"])
@@ -346,7 +353,7 @@ describe("the tools of a library", () => {
           { name: "files", filename: "files", type: "image/png", content: Buffer.from("%PDF") }
         ],
         ["image/png", png],
-        ["text/plain", Buffer.from("Wir schließen früher.").toString()]
+        ["text/plain; charset=utf-8", "Wir schließen früher."]
       ])
       assert.deepInclude(cover.value, {
         format: "base64",

@@ -94,7 +94,7 @@ describe("credentials", () => {
       const document = documentOf(
         {
           "/root": get("root"),
-          "/open": secured("open"),
+          "/open": get("open", { security: [] }),
           "/either": secured("either", { basic: [] }, { header: [] }),
           "/optional": secured("optional", {}, { header: [] }),
           "/anonymous": secured("anonymous", {}, { basic: [] }),
@@ -136,6 +136,7 @@ describe("credentials", () => {
       })
       assert.strictEqual(all.operations.get("basic")!.credential, "basic")
       assert.strictEqual(all.operations.get("anonymous")!.credential, "basic")
+      assert.isUndefined(all.operations.get("open")!.credential)
       assert.strictEqual(all.operations.get("both")!.credential, "basic")
     })
   )

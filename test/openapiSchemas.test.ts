@@ -294,6 +294,84 @@ describe("references", () => {
   }
 })
 
+describe("what cannot be used", () => {
+  it.effect("leaves nothing behind for what comes after it", () =>
+    Effect.gen(function* () {
+      const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` })
+      const broken = { type: "object", properties: { a: ref("Good"), b: ref("Broken") } }
+      const parameter = (name: string, schema: unknown) => ({ name, in: "query", schema })
+      const document = documentOf(
+        {
+          "/": {
+            post: {
+              operationId: "send",
+              parameters: [
+                parameter("first", broken),
+                parameter("second", ref("Good")),
+                {
+                  ...parameter("third", ref("Good")),
+                  description: "A third.",
+                  example: [1],
+                  deprecated: true
+                }
+              ],
+              requestBody: {
+                content: {
+                  "application/json": { schema: broken },
+                  "text/plain": { schema: { type: "string" } }
+                }
+              }
+            }
+          }
+        },
+        {
+          components: {
+            schemas: { Good: { type: "array", items: ref("Good") }, Broken: { allOf: [ref("None")] } }
+          }
+        }
+      )
+      const api = yield* OpenApi.make({ document, baseUrl: "https://api.example" }).pipe(
+        Effect.provide(outbound(80))
+      )
+      const { jsonSchema } = api.toolkit.tools["send"] as unknown as { readonly jsonSchema: Json }
+      assert.deepStrictEqual(jsonSchema, {
+        type: "object",
+        properties: {
+          second: { $ref: "#/$defs/Good" },
+          third: { $ref: "#/$defs/Good", description: "A third.", examples: [[1]], deprecated: true },
+          body: { type: "string" }
+        },
+        additionalProperties: false,
+        $defs: { Good: { type: "array", items: { $ref: "#/$defs/Good" } } }
+      })
+      const skipped = {
+        operation: "POST /",
+        pointer: "#/components/schemas/Broken/allOf/0/$ref",
+        reason: "leads nowhere"
+      }
+      assert.deepStrictEqual(api.skipped, [skipped, skipped])
+    })
+  )
+
+  it.effect("is no reason to go on without end: files of files of files", () =>
+    Effect.gen(function* () {
+      const schema = { type: "object", properties: { f: { $ref: "#/components/schemas/F" } } }
+      const document = documentOf(
+        {
+          "/": {
+            post: { operationId: "send", requestBody: { content: { "multipart/form-data": { schema } } } }
+          }
+        },
+        { components: { schemas: { F: { type: "array", items: { $ref: "#/components/schemas/F" } } } } }
+      )
+      const api = yield* OpenApi.make({ document, baseUrl: "https://api.example" }).pipe(
+        Effect.provide(outbound(80))
+      )
+      assert.deepStrictEqual([...api.operations.keys()], ["send"])
+    })
+  )
+})
+
 describe("what requests do not have", () => {
   it.effect("is left out of properties and of what is required, through references and allOf", () =>
     Effect.gen(function* () {
@@ -419,8 +497,8 @@ describe("bodies", () => {
         }
       },
       "application/x-www-form-urlencoded",
-      { f: { a: 1 }, j: ["x"], n: null, t: "a b+c&d" },
-      "f%5Ba%5D=1&j=%5B%22x%22%5D&t=a%20b%2Bc%26d"
+      { f: { a: 1 }, j: ["x"], n: null, t: "a b+c&d", e: {}, l: [] },
+      "f%5Ba%5D=1&j=%5B%22x%22%5D&t=a%20b%2Bc%26d&e=%7B%7D"
     ]
   ]
   for (const [what, content, type, given, sent] of bodies) {

@@ -1,5 +1,6 @@
 /**
- * The operations of an OpenAPI document (3.0 or 3.1, JSON or YAML) as tools: one toolset, read from a file, a URL or a value.
+ * The operations of an OpenAPI document (3.0 or 3.1, JSON or YAML) as tools: one toolset, read from a file, a
+ * URL or a value.
  *
  *     const GitHub = OpenApi.make({
  *       document: "https://raw.example.com/github/openapi.yaml",
@@ -8,20 +9,23 @@
  *       include: [{ tags: ["issues"], methods: ["GET"] }]
  *     })
  *
- * **Arguments.** Each parameter is an argument, and the body is `body`. All of them are validated, before anything is sent, against one JSON Schema 2020-12
- * (`openapi/schemas.ts`), and written as the document says (`openapi/styles.ts`). A value that cannot be written so that a server
- * reads the same is refused. A path's parameter stays in its segment (`openapi/paths.ts`).
+ * **Arguments.** Each parameter is an argument, and the body is `body`. All of them are validated, before
+ * anything is sent, against one JSON Schema 2020-12 (`openapi/schemas.ts`), and written as the document says
+ * (`openapi/styles.ts`). A value that cannot be written so that a server reads the same is refused. A path's
+ * parameter stays in its segment (`openapi/paths.ts`).
  *
- * **Credentials.** `credentials` says which named credential stands for which security scheme. Neither secrets nor what carries
- * them is an argument, so no caller can pass another one.
+ * **Credentials.** `credentials` says which named credential stands for which security scheme. Neither
+ * secrets nor what carries them is an argument, so no caller can pass another one.
  *
- * **What a tool says of itself.** `GET`, `HEAD` and `OPTIONS` read; `PUT` and `DELETE` may be repeated; `DELETE` destroys. Of `POST` and `PATCH` nothing is
- * known but that they write. All reach the network, send data, and bring back what cannot be trusted; `operations` says otherwise, where you know better.
+ * **What a tool says of itself.** `GET`, `HEAD` and `OPTIONS` read; `PUT` and `DELETE` may be repeated;
+ * `DELETE` destroys. Of `POST` and `PATCH` nothing is known but that they write. All reach the network, send
+ * data, and bring back what cannot be trusted; `operations` says otherwise, where you know better.
  *
- * **Answers.** A status from 200 to 299 is a result; any other a `StatusFailure`, which retries understand. A redirect is followed where it stays
- * at its origin; elsewhere it is a failure that says where it leads.
+ * **Answers.** A status from 200 to 299 is a result; any other a `StatusFailure`, which retries understand. A
+ * redirect is followed where it stays at its origin; elsewhere it is a failure that says where it leads.
  *
- * **What is left out** is in `skipped`, with its place and the reason. A document that cannot be used at all is an `OpenApiError`.
+ * **What is left out** is in `skipped`, with its place and the reason. A document that cannot be used at all
+ * is an `OpenApiError`.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
@@ -36,6 +40,7 @@ import * as OutboundHttp from "./OutboundHttp.ts"
 import * as Call from "./openapi/call.ts"
 import { attempt, Unusable } from "./openapi/document.ts"
 import { OpenApiError } from "./openapi/error.ts"
+import { find } from "./openapi/find.ts"
 import * as Names from "./openapi/names.ts"
 import * as Operation from "./openapi/operation.ts"
 import { Options, type Override } from "./openapi/options.ts"
@@ -142,8 +147,10 @@ export const make = Effect.fnUntraced(function* (
   ): void => {
     skipped.push({ operation: `${method} ${path}`, pointer: problem.pointer, reason: problem.why })
   }
-  const all = yield* orFail("document")(attempt(() => Operation.find(document, skip)))
-  const overrides = yield* overridesOf(all, options.operations ?? {})
+  const all = yield* orFail("document")(attempt(() => find(document, skip)))
+  const overrides = yield* orFail("options")(
+    attempt(() => Selection.overridesOf(all, options.operations ?? {}))
+  )
   const names = Names.ofOperations(
     all.map((found) => ({ ...found, chosen: overrides.get(found)?.name })),
     options.prefix === undefined ? "" : `${options.prefix}__`
@@ -201,21 +208,6 @@ export const make = Effect.fnUntraced(function* (
     skipped
   }
 })
-
-/** What the options say of operations, by what was found. */
-const overridesOf = (
-  all: ReadonlyArray<Operation.Found>,
-  operations: Readonly<Record<string, Override>>
-): Effect.Effect<ReadonlyMap<Operation.Found, Override>, OpenApiError> => {
-  const overrides = new Map<Operation.Found, Override>()
-  for (const [key, override] of Object.entries(operations)) {
-    const found = all.filter((each) => Selection.namesOf(each).includes(key))
-    if (found.length === 0)
-      return Effect.fail(wrong(`operations.${key}`, "the document has no such operation"))
-    for (const each of found) overrides.set(each, { ...overrides.get(each), ...override })
-  }
-  return Effect.succeed(overrides)
-}
 
 const nothingLeft = (skipped: ReadonlyArray<Skipped>): OpenApiError => {
   const told = skipped

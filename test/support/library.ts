@@ -1,4 +1,7 @@
-/** The town library of `fixtures/openapi/library.yaml`: a server that keeps books, and reads every parameter by itself. */
+/**
+ * The town library of `fixtures/openapi/library.yaml`: a server that keeps books, and reads every parameter
+ * by itself.
+ */
 import { type Answer, type Arrived, json } from "./openapi.ts"
 
 export const key = "shelf-key-8f2c1d"

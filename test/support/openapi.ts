@@ -1,4 +1,7 @@
-/** An HTTP server on loopback that keeps what arrives as it came, and the tools of a document that are called through it. */
+/**
+ * An HTTP server on loopback that keeps what arrives as it came, and the tools of a document that are called
+ * through it.
+ */
 import { createServer, type IncomingMessage } from "node:http"
 import type { AddressInfo } from "node:net"
 import { NodeServices } from "@effect/platform-node"

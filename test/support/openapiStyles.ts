@@ -1,4 +1,7 @@
-/** Reads parameters as a server does that knows how they are declared: it splits first, and decodes what is between the separators. */
+/**
+ * Reads parameters as a server does that knows how they are declared: it splits first, and decodes what is
+ * between the separators.
+ */
 export type Parsed = string | ReadonlyArray<string> | Readonly<Record<string, string>>
 
 export interface Declared {

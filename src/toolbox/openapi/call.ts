@@ -53,7 +53,10 @@ export const run = Effect.fnUntraced(function* (
   }
 })
 
-/** What a redirect asks for, where it stays at its origin: as browsers do it, a `POST` becomes a `GET` but for 307 and 308. */
+/**
+ * What a redirect asks for, where it stays at its origin: as browsers do it, a `POST` becomes a `GET` but for
+ * 307 and 308.
+ */
 const redirected = (
   request: OutboundHttp.OutboundRequest,
   { headers, status }: OutboundHttp.OutboundResponse,

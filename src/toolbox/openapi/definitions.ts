@@ -1,6 +1,6 @@
 /**
- * Schemas that refer to others, put together: what is referred to once, or is short, is put in its place, and the rest stays
- * in `$defs`.
+ * Schemas that refer to others, put together: what is referred to once, or is short, is put in its place, and
+ * the rest stays in `$defs`.
  */
 import { isRecord, type Json } from "../../internal/jsonSchema/facts.ts"
 import { Unusable } from "./document.ts"
@@ -26,13 +26,13 @@ export class Reference {
   }
 }
 
-/** A schema with another description. */
-export const describe = (schema: Schema, description: string): Schema => {
-  if (schema === false) return schema
-  if (schema === true) return { description }
+/** A schema with other annotations. */
+export const annotate = (schema: Schema, annotations: Json): Schema => {
+  if (schema === false || Object.keys(annotations).length === 0) return schema
+  if (schema === true) return annotations
   return schema instanceof Reference
-    ? (new Reference(schema.name, schema.pointer, { ...schema.beside, description }) as unknown as Schema)
-    : { ...schema, description }
+    ? (new Reference(schema.name, schema.pointer, { ...schema.beside, ...annotations }) as unknown as Schema)
+    : { ...schema, ...annotations }
 }
 
 /** Keywords that say nothing of values. */
@@ -83,7 +83,10 @@ export const finish = (schema: Json, definitions: ReadonlyMap<string, Schema | R
   return kept.size === 0 ? root : { ...root, $defs: Object.fromEntries(kept) }
 }
 
-/** How often each definition is referred to. Without recursion: a chain of references can be as long as there are parts. */
+/**
+ * How often each definition is referred to. Without recursion: a chain of references can be as long as there
+ * are parts.
+ */
 const countOf = (
   schema: Json,
   definitions: ReadonlyMap<string, Schema | Reference>

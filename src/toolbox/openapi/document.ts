@@ -17,7 +17,10 @@ export const maxHops = 100
 
 // --- Errors ----------------------------------------------------------------
 
-/** Why a part of the document cannot be used. Thrown while a part is read, and caught by whoever can do without it. */
+/**
+ * Why a part of the document cannot be used. Thrown while a part is read, and caught by whoever can do
+ * without it.
+ */
 export class Unusable extends Error {
   readonly pointer: string
   readonly why: string
@@ -41,7 +44,10 @@ export const attempt = <A>(read: () => A): A | Unusable => {
 
 // --- Places ----------------------------------------------------------------
 
-/** A value of the document, and where it stands: `#/paths/~1pets~1{id}/get`, as people write it and without percent-encoding. */
+/**
+ * A value of the document, and where it stands: `#/paths/~1pets~1{id}/get`, as people write it and without
+ * percent-encoding.
+ */
 export interface Place {
   readonly value: unknown
   readonly pointer: string

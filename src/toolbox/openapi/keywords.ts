@@ -1,6 +1,7 @@
 /**
- * The keywords of a Schema Object that mean something to whoever calls, and what each must hold. Everything else is left out: OpenAPI's own (`xml`,
- * `discriminator`, `externalDocs`), extensions, and what a keyword of JSON Schema cannot hold, which no server would miss.
+ * The keywords of a Schema Object that mean something to whoever calls, and what each must hold. Everything
+ * else is left out: OpenAPI's own (`xml`, `discriminator`, `externalDocs`), extensions, and what a keyword of
+ * JSON Schema cannot hold, which no server would miss.
  */
 import { isRecord, type Json } from "../../internal/jsonSchema/facts.ts"
 
@@ -78,7 +79,10 @@ const exclusive: Readonly<Record<string, string>> = {
   maximum: "exclusiveMaximum"
 }
 
-/** A bound that OpenAPI 3.0 makes exclusive by a flag beside it. Some of its documents have a number there all the same. */
+/**
+ * A bound that OpenAPI 3.0 makes exclusive by a flag beside it. Some of its documents have a number there all
+ * the same.
+ */
 const exclusiveBound = (node: Json, keyword: string): string => {
   const flag = Object.hasOwn(exclusive, keyword) ? exclusive[keyword]! : keyword
   return flag !== keyword && node[flag] === true ? flag : keyword

@@ -32,8 +32,12 @@ export const kindOf = (type: string): Kind => {
     : "binary"
 }
 
-/** The type as it is sent: as the document writes it, where it is one. */
-export const sent = (type: string): string => (type.includes("*") ? "application/json" : type.trim())
+/** The type as it is sent: as the document writes it, where it is one. Texts are sent in UTF-8, and say so. */
+export const sent = (type: string): string => {
+  if (type.includes("*")) return "application/json"
+  if (!/^ *text\//i.test(type)) return type.trim()
+  return `${type.replace(/; *charset=[^;]*/gi, "").trim()}; charset=utf-8`
+}
 
 /** Whether it is one type, with parameters that a header can hold. */
 export const isType = (type: string): boolean =>

@@ -7,7 +7,10 @@ export interface Part {
   readonly bytes: string | Uint8Array
 }
 
-/** The body and its media type, which says what separates the parts: a number from the seed on that none of them holds. */
+/**
+ * The body and its media type, which says what separates the parts: a number from the seed on that none of
+ * them holds.
+ */
 export const write = (
   parts: ReadonlyArray<Part>,
   seed: number

@@ -1,9 +1,10 @@
 /**
- * What tools and their arguments are called. Models take `[a-zA-Z0-9_-]{1,64}` for tools, and `[a-zA-Z0-9_.-]{1,64}` for the properties of their
- * arguments; policies match without regard to case.
+ * What tools and their arguments are called. Models take `[a-zA-Z0-9_-]{1,64}` for tools, and
+ * `[a-zA-Z0-9_.-]{1,64}` for the properties of their arguments; policies match without regard to case.
  *
  * A name must not depend on what else is in the document, lest a policy that names it comes to mean another
- * operation. So names that would be equal all get a suffix that is worked out from the operation itself, and so do names that are cut.
+ * operation. So names that would be equal all get a suffix that is worked out from the operation itself, and
+ * so do names that are cut.
  */
 import { digest } from "../../internal/digest.ts"
 

@@ -1,24 +1,13 @@
 /** One operation of a document, read into what its tool needs. */
-
 import * as Domains from "../../internal/domains.ts"
 import * as RawSchema from "../../internal/jsonSchema/compile.ts"
 import type { Json } from "../../internal/jsonSchema/facts.ts"
 import type { Credential } from "../Credentials.ts"
-import type { Method } from "../OutboundHttp.ts"
 import * as Bodies from "./bodies.ts"
 import type { Schema } from "./definitions.ts"
-import {
-  attempt,
-  child,
-  children,
-  type Document,
-  follow,
-  optionalText,
-  type Place,
-  record,
-  Unusable
-} from "./document.ts"
-import * as Media from "./media.ts"
+import { child, type Document, follow, optionalText, type Place, Unusable } from "./document.ts"
+import { type Expected, responsesOf } from "./expected.ts"
+import type { Found } from "./find.ts"
 import { shorten } from "./names.ts"
 import * as Parameters from "./parameters.ts"
 import * as Paths from "./paths.ts"
@@ -26,18 +15,9 @@ import * as Schemas from "./schemas.ts"
 import { type Chosen, credentialOf, reservedBy, type Sent, sentBy } from "./security.ts"
 import { type Base, baseOf, type Choice } from "./servers.ts"
 
-/** Where an operation stands in the document, and what it is selected by. */
-export interface Found {
-  readonly method: Method
-  readonly path: string
-  readonly operationId: string | undefined
-  readonly tags: ReadonlyArray<string>
-  readonly deprecated: boolean
-  readonly item: Place
-  readonly place: Place
-}
-
-export interface Operation extends Pick<Found, "method" | "path" | "operationId" | "tags"> {
+/** An operation that a tool can call. */
+export interface Operation extends Pick<Found, "method" | "path" | "operationId" | "tags">, Expected {
+  readonly title: string | undefined
   readonly description: string
   readonly schema: Json
   readonly base: Base
@@ -48,9 +28,6 @@ export interface Operation extends Pick<Found, "method" | "path" | "operationId"
   /** The parameter of the query that the credential is sent in. */
   readonly secretParameter: string | undefined
   readonly reserved: Parameters.Reserved
-  readonly accept: string
-  /** Headers of responses that say something, in lower case. */
-  readonly tells: ReadonlySet<string>
 }
 
 export interface Reading {
@@ -65,69 +42,6 @@ export interface Reading {
   readonly fixed: ReadonlySet<string>
   readonly skip: (found: Found, problem: Unusable) => void
 }
-
-// --- Finding -----------------------------------------------------------------------
-
-const methods: ReadonlyMap<string, Method> = new Map([
-  ["get", "GET"],
-  ["head", "HEAD"],
-  ["post", "POST"],
-  ["put", "PUT"],
-  ["patch", "PATCH"],
-  ["delete", "DELETE"],
-  ["options", "OPTIONS"]
-])
-
-/** Every operation of the document, in its order; `skip` hears of what is none that a tool could be. Throws `Unusable`. */
-export const find = (
-  document: Document,
-  skip: (at: { readonly method: string; readonly path: string }, problem: Unusable) => void
-): ReadonlyArray<Found> => {
-  const found: Array<Found> = []
-  const paths = child(document.root, "paths")
-  // There need be none in 3.1, and the caller says so.
-  if (paths.value !== undefined) record(paths)
-  for (const [path, at] of children(paths)) {
-    if (path.startsWith("x-")) continue
-    const item = attempt(() => ofRecord(follow(document, at), "a path item"))
-    if (item instanceof Unusable) {
-      skip({ method: "*", path }, item)
-      continue
-    }
-    for (const [key, given] of children(item)) {
-      const method = methods.get(key)
-      if (key === "trace") {
-        skip({ method: "TRACE", path }, new Unusable(given.pointer, "TRACE would send its credentials back"))
-      }
-      if (method === undefined) continue
-      // Some write a reference here too, though the specification has none.
-      const place = attempt(() => ofRecord(follow(document, given), "an operation"))
-      if (place instanceof Unusable) {
-        skip({ method, path }, place)
-        continue
-      }
-      const id = child(place, "operationId").value
-      found.push({
-        method,
-        path,
-        operationId: typeof id === "string" && id !== "" ? id : undefined,
-        tags: textsOf(child(place, "tags")),
-        deprecated: child(place, "deprecated").value === true,
-        item,
-        place
-      })
-    }
-  }
-  return found
-}
-
-const ofRecord = (place: Place, what: string): Place => {
-  record(place, what)
-  return place
-}
-
-const textsOf = ({ value }: Place): ReadonlyArray<string> =>
-  Array.isArray(value) ? value.filter((each) => typeof each === "string") : []
 
 // --- Reading -----------------------------------------------------------------------
 
@@ -151,10 +65,10 @@ export const read = (reading: Reading, found: Found): Operation => {
       (location === "header" && reading.fixed.has(name.toLowerCase()))
   }
   const schemas = Schemas.make(document, maxDescription)
-  const body = readBody(document, schemas, found)
+  const skip = (problem: Unusable) => reading.skip(found, problem)
+  const body = readBody(document, schemas, found, skip)
   const argument = "body"
   const taken = new Set(body === undefined ? [] : [argument])
-  const skip = (problem: Unusable) => reading.skip(found, problem)
   const parameters = Parameters.read(
     { document, schemas, maxDescription, reserved, skip },
     item,
@@ -165,7 +79,10 @@ export const read = (reading: Reading, found: Found): Operation => {
   const said = bodyDescription(document, place, maxDescription)
   const properties: Array<readonly [string, Schema]> = parameters.map((each) => [each.argument, each.schema])
   if (body !== undefined) {
-    properties.push([argument, said === undefined ? body.schema : schemas.describe(body.schema, said)])
+    properties.push([
+      argument,
+      schemas.annotate(body.schema, said === undefined ? {} : { description: said })
+    ])
   }
   const required = parameters.filter((each) => each.required).map((each) => each.argument)
   if (body?.required) required.push(argument)
@@ -181,6 +98,7 @@ export const read = (reading: Reading, found: Found): Operation => {
     path,
     operationId: found.operationId,
     tags: found.tags,
+    title: titleOf(place),
     description: describe(found, maxDescription),
     schema,
     base,
@@ -212,9 +130,10 @@ const sentTo = (
 const readBody = (
   document: Document,
   schemas: Schemas.Schemas,
-  { method, place }: Found
+  { method, place }: Found,
+  skip: (problem: Unusable) => void
 ): Bodies.Body | undefined => {
-  const body = Bodies.read(document, schemas, place)
+  const body = Bodies.read(document, schemas, place, skip)
   if (body === undefined || (method !== "GET" && method !== "HEAD")) return body
   if (body.required) throw new Unusable(child(place, "requestBody").pointer, `${method} has no body`)
   return undefined
@@ -254,6 +173,12 @@ const check = (schema: Json, place: Place): void => {
   }
 }
 
+/** A summary, where it is as short as a title. */
+const titleOf = (place: Place): string | undefined => {
+  const { value } = child(place, "summary")
+  return typeof value === "string" && value.trim() !== "" && value.length <= 80 ? value.trim() : undefined
+}
+
 const describe = ({ method, path, place }: Found, maxDescription: number): string => {
   const [summary, description] = ["summary", "description"].map((key) => {
     const { value } = child(place, key)
@@ -265,30 +190,4 @@ const describe = ({ method, path, place }: Found, maxDescription: number): strin
       ? summary
       : `${summary}\n\n${description}`
   return shorten(all === "" ? `${method} ${path}` : all, maxDescription)
-}
-
-// --- Responses -----------------------------------------------------------------------
-
-const always = ["location", "link", "etag", "last-modified", "content-location"]
-const never = new Set(["set-cookie", "authorization", "www-authenticate", "content-type"])
-
-/** What is asked for, and what is told of the answer's headers. What is wrong with a response's description harms nobody. */
-const responsesOf = (document: Document, place: Place): Pick<Operation, "accept" | "tells"> => {
-  const types: Array<string> = []
-  const headers = new Set(always)
-  for (const [status, at] of children(child(place, "responses"))) {
-    if (!/^2/.test(status)) continue
-    const response = attempt(() => follow(document, at))
-    if (response instanceof Unusable) continue
-    types.push(...children(child(response, "content")).map(([type]) => type))
-    for (const [name] of children(child(response, "headers"))) {
-      if (!never.has(name.toLowerCase())) headers.add(name.toLowerCase())
-    }
-  }
-  const wanted = [
-    ...new Set(types.filter((type) => !type.includes("*") && Media.isType(type)).map(Media.essence))
-  ]
-  const json = wanted.filter((type) => Media.kindOf(type) === "json")
-  const first = json.length > 0 || wanted.length === 0 ? ["application/json", ...json] : wanted
-  return { tells: headers, accept: [...new Set([...first, "*/*;q=0.1"])].slice(0, 8).join(", ") }
 }

@@ -16,6 +16,7 @@ import {
   text,
   Unusable
 } from "./document.ts"
+import { example } from "./keywords.ts"
 import * as Media from "./media.ts"
 import { ofArgument, shorten } from "./names.ts"
 import type { Schemas } from "./schemas.ts"
@@ -90,7 +91,10 @@ const locationOf = (place: Place): Location => {
   )
 }
 
-/** OpenAPI ignores these, and says so (3.1.1, section 4.8.12): they are said by the body, the responses and the security schemes. */
+/**
+ * OpenAPI ignores these, and says so (3.1.1, section 4.8.12): they are said by the body, the responses and
+ * the security schemes.
+ */
 const ignored = new Set(["accept", "content-type", "authorization"])
 
 const readOne = (reading: Reading, place: Place, taken: ReadonlySet<string>): Parameter | undefined => {
@@ -113,13 +117,18 @@ const readOne = (reading: Reading, place: Place, taken: ReadonlySet<string>): Pa
   const schema = schemas.convert(from)
   const said = optionalText(child(place, "description"))
   const description = said === undefined ? "" : shorten(said, maxDescription)
+  const examples = example(record(place))
   return {
     argument: ofArgument(name, location, taken),
     location,
     name,
     required,
     written,
-    schema: description === "" ? schema : schemas.describe(schema, description)
+    schema: schemas.annotate(schema, {
+      ...(description === "" ? {} : { description }),
+      ...(examples === undefined ? {} : { examples }),
+      ...(child(place, "deprecated").value === true ? { deprecated: true } : {})
+    })
   }
 }
 

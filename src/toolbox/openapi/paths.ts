@@ -1,6 +1,7 @@
 /**
- * Path templates, and what may stand in them. A value never leaves its segment: whatever it holds is percent-encoded, and one that some
- * server between here and there could take for another segment, or for none, is refused.
+ * Path templates, and what may stand in them. A value never leaves its segment: whatever it holds is
+ * percent-encoded, and one that some server between here and there could take for another segment, or for
+ * none, is refused.
  */
 import { percentDecoded } from "../../internal/decoding.ts"
 import { Unusable } from "./document.ts"
@@ -20,8 +21,9 @@ export interface Template {
 const maxTemplate = 2_000
 
 /**
- * Reads a template such as `/pets/{id}/photo`; throws `Unusable`. Some documents tell operations of one path apart by a query or a
- * fragment, though the specification has neither: the query is sent, the fragment is not.
+ * Reads a template such as `/pets/{id}/photo`; throws `Unusable`. Some documents tell operations of one path
+ * apart by a query or a fragment, though the specification has neither: the query is sent, the fragment is
+ * not.
  */
 export const parse = (template: string, pointer: string): Template => {
   const no = (why: string): never => {

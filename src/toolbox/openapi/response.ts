@@ -3,7 +3,10 @@ import * as Schema from "effect/Schema"
 import type { OutboundResponse } from "../OutboundHttp.ts"
 import * as Content from "../outbound/content.ts"
 
-/** A response with a status from 200 to 299. `body` is JSON, a text, or base64, as `format` says; there is none where it is `none`. */
+/**
+ * A response with a status from 200 to 299. `body` is JSON, a text, or base64, as `format` says; there is
+ * none where it is `none`.
+ */
 export const Response = Schema.Struct({
   status: Schema.Int,
   /** `location`, `link`, `etag`, `last-modified`, `content-location`, and those that the document describes. */
@@ -11,7 +14,10 @@ export const Response = Schema.Struct({
   contentType: Schema.optionalKey(Schema.String),
   format: Schema.Literals(["json", "text", "base64", "none"]),
   body: Schema.optionalKey(Schema.Json),
-  /** How large the whole body was, where it is larger than results may be: `body` is the beginning of its text then. */
+  /**
+   * How large the whole body was, where it is larger than results may be: `body` is the beginning of its text
+   * then.
+   */
   truncatedBytes: Schema.optionalKey(Schema.Int)
 })
 export type Response = typeof Response.Type

@@ -2,15 +2,15 @@
  * The Schema Objects of one operation's request, as one JSON Schema 2020-12.
  *
  * - OpenAPI 3.0's `nullable`, flags as exclusive bounds and `example` become what JSON Schema has for them.
- * - What a schema refers to is put in its place where that is short or happens once; else, and where schemas refer to themselves,
- *   it stays a reference, into `$defs`.
- * - Properties that are `readOnly` are not for requests: they are left out, of `required` too. Where they forbid
- *   other properties, giving them is a mistake.
+ * - What a schema refers to is put in its place where that is short or happens once; else, and where schemas
+ *   refer to themselves, it stays a reference, into `$defs`.
+ * - Properties that are `readOnly` are not for requests: they are left out, of `required` too. Where they
+ *   forbid other properties, giving them is a mistake.
  * - A `pattern` that is no regular expression of ECMA-262 is told in the description, and left to the server.
  * - `$id` and `$anchor` give no addresses here: references are JSON pointers into the document.
  */
 import { isRecord, type Json } from "../../internal/jsonSchema/facts.ts"
-import { describe, finish, annotations as isAnnotation, Reference, type Schema } from "./definitions.ts"
+import { annotate, finish, annotations as isAnnotation, Reference, type Schema } from "./definitions.ts"
 import {
   attempt,
   child,
@@ -37,8 +37,8 @@ export interface Schemas {
   readonly convert: (place: Place) => Schema
   /** A schema made of converted ones, with all that they refer to. */
   readonly finish: (schema: Json) => Json
-  /** A converted schema with another description. */
-  readonly describe: (schema: Schema, description: string) => Schema
+  /** A converted schema with other annotations. */
+  readonly annotate: (schema: Schema, annotations: Json) => Schema
   /** Where a schema's reference leads, or the place itself. */
   readonly resolve: (place: Place) => Place
   /** Which types a place's values can have by its `type`; none where it does not say. */
@@ -212,11 +212,24 @@ export const make = (document: Document, maxDescription: number): Schemas => {
 
   const convert = (place: Place): Schema => {
     if (place.value === undefined) return {}
-    const schema = schemaOf(place, none)
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      definitions.set(next[0], schemaOf(next[1], none) as Schema)
+    const before = { names: names.size, parts }
+    try {
+      const schema = schemaOf(place, none)
+      for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+        definitions.set(next[0], schemaOf(next[1], none) as Schema)
+      }
+      return schema as Schema
+    } catch (error) {
+      // Whoever does without this schema does without what it refers to.
+      for (const [pointer, name] of [...names].slice(before.names)) {
+        names.delete(pointer)
+        taken.delete(name)
+        definitions.delete(name)
+      }
+      waiting.length = 0
+      parts = before.parts
+      throw error
     }
-    return schema as Schema
   }
 
   const typesOf = (place: Place): ReadonlyArray<string> => {
@@ -227,7 +240,7 @@ export const make = (document: Document, maxDescription: number): Schemas => {
 
   return {
     convert,
-    describe,
+    annotate,
     resolve,
     typesOf,
     propertiesOf,

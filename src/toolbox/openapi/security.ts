@@ -1,9 +1,9 @@
 /**
  * Which credential an operation is sent with.
  *
- * The document says which schemes satisfy an operation, and the options which credential stands for which scheme. The first
- * alternative that is wholly covered by one credential is taken. Whatever any scheme or credential sends (a
- * header, a parameter of the query, a cookie) is nothing that a caller may pass.
+ * The document says which schemes satisfy an operation, and the options which credential stands for which
+ * scheme. The first alternative that is wholly covered by one credential is taken. Whatever any scheme or
+ * credential sends (a header, a parameter of the query, a cookie) is nothing that a caller may pass.
  */
 import type { Credential } from "../Credentials.ts"
 import {
@@ -31,7 +31,10 @@ export interface Scheme {
   readonly sent: Sent
 }
 
-/** The document's security schemes by name. Those that send nothing in a request (`mutualTLS`), or are broken, are not there. */
+/**
+ * The document's security schemes by name. Those that send nothing in a request (`mutualTLS`), or are broken,
+ * are not there.
+ */
 export const schemesOf = (document: Document): ReadonlyMap<string, Scheme> => {
   const schemes = new Map<string, Scheme>()
   for (const [name, place] of children(child(child(document.root, "components"), "securitySchemes"))) {
@@ -101,6 +104,8 @@ export interface Chosen {
 export const credentialOf = (document: Document, operation: Place, chosen: Chosen): string | undefined => {
   const own = child(operation, "security")
   const place = own.value === undefined ? child(document.root, "security") : own
+  // Whoever says that an operation needs none means it.
+  if (Array.isArray(own.value) && own.value.length === 0) return undefined
   const alternatives = list(place).map((each) => Object.keys(record(each, "a security requirement")))
   const covered = alternatives
     .filter((schemes) => schemes.length > 0)

@@ -1,12 +1,13 @@
 /**
- * Which operations become tools. A selector matches what matches all of its lists, each by any of its patterns; a list of selectors matches what
- * any of them does. `exclude` wins. A pattern that matches nothing is a mistake, and is told.
+ * Which operations become tools. A selector matches what matches all of its lists, each by any of its
+ * patterns; a list of selectors matches what any of them does. `exclude` wins. A pattern that matches nothing
+ * is a mistake, and is told.
  */
 import * as Schema from "effect/Schema"
 import * as Glob from "../../internal/glob.ts"
 import { methods } from "../OutboundHttp.ts"
 import { Unusable } from "./document.ts"
-import type { Found } from "./operation.ts"
+import type { Found } from "./find.ts"
 
 const Globs = Schema.NonEmptyArray(Schema.NonEmptyString)
 
@@ -78,4 +79,21 @@ const checkPatterns = (
       }
     }
   }
+}
+
+/**
+ * What is said of operations by their names, for each that was found; throws `Unusable` where there is none
+ * of a name.
+ */
+export const overridesOf = <A extends object>(
+  all: ReadonlyArray<Found>,
+  said: Readonly<Record<string, A>>
+): ReadonlyMap<Found, A> => {
+  const overrides = new Map<Found, A>()
+  for (const [name, override] of Object.entries(said)) {
+    const found = all.filter((each) => namesOf(each).includes(name))
+    if (found.length === 0) throw new Unusable(`operations.${name}`, "the document has no such operation")
+    for (const each of found) overrides.set(each, { ...overrides.get(each), ...override })
+  }
+  return overrides
 }

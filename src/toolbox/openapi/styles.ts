@@ -1,19 +1,22 @@
 /**
- * How OpenAPI writes values into paths, queries, headers and cookies: `style`, `explode` and `allowReserved` of
- * the Parameter Object (OpenAPI 3.1.1, section 4.8.12, and its appendices C to E), which are RFC 6570's expansions and
- * three of its own.
+ * How OpenAPI writes values into paths, queries, headers and cookies: `style`, `explode` and `allowReserved`
+ * of the Parameter Object (OpenAPI 3.1.1, section 4.8.12, and its appendices C to E), which are RFC 6570's
+ * expansions and three of its own.
  *
- * What a server reads must be what was passed. So a value is refused where its style has no way to write it: an
- * item that contains an unescapable separator, values within values, text that is no Unicode. Where the
+ * What a server reads must be what was passed. So a value is refused where its style has no way to write it:
+ * an item that contains an unescapable separator, values within values, text that is no Unicode. Where the
  * specification leaves open what is meant:
  *
- * - `null` is not written, and inside of an array it is refused. An array or object that is empty is not written.
+ * - `null` is not written, and inside of an array it is refused. An array or object that is empty is not
+ *   written.
  * - `spaceDelimited` and `pipeDelimited` arrays that are exploded repeat their name, as `form` does.
  * - `deepObject` is always exploded; deeper objects and arrays add brackets: `a[b][0]=1`.
- * - With `allowReserved`, `&`, `=`, `+`, `#`, `[`, `]` and the separator of items are encoded all the same; what is percent-encoded
- *   already passes as it is.
+ * - With `allowReserved`, `&`, `=`, `+`, `#`, `[`, `]` and the separator of items are encoded all the same;
+ *   what is percent-encoded already passes as it is.
  * - Headers are not percent-encoded; in cookies every property of an exploded object is a cookie.
  */
+import * as Base64 from "effect/encoding/Base64"
+import * as Result from "effect/Result"
 import { isRecord } from "../../internal/jsonSchema/facts.ts"
 
 export type Style = "matrix" | "label" | "simple" | "form" | "spaceDelimited" | "pipeDelimited" | "deepObject"
@@ -77,6 +80,12 @@ export const inHeader = (text: string): string => {
     refuse("must hold only printable ASCII characters, because it is sent in a header")
   if (text.trim() !== text) refuse("must not begin or end with a space, because it is sent in a header")
   return text
+}
+
+/** The bytes that a text stands for. */
+export const fromBase64 = (text: string): Uint8Array => {
+  const bytes = Base64.decode(text)
+  return Result.isSuccess(bytes) ? bytes.success : refuse("must be base64")
 }
 
 // --- Values --------------------------------------------------------------------
@@ -246,7 +255,10 @@ export const stylesOf: { readonly [L in Location]: ReadonlyArray<Style> } = {
   cookie: ["form"]
 }
 
-/** Why values of these types cannot be written at all; `types` is what the schema names, nothing where it names none. */
+/**
+ * Why values of these types cannot be written at all; `types` is what the schema names, nothing where it
+ * names none.
+ */
 export const impossible = (
   location: Location,
   { explode, style }: Format,

@@ -44,7 +44,8 @@ export const make = (name: string, operation: Operation, all: Annotations, own: 
     success: Response,
     failure: Failure
   })
-  return tool
+  const titled = operation.title === undefined ? tool : tool.annotate(Tool.Title, operation.title)
+  return titled
     .annotateMerge(toContext({ ...annotationsOf(operation), ...all, ...said }))
     .annotate(ToolAnnotations.Classify, OutboundHttp.classify)
     .annotate(ToolAnnotations.UpstreamName, operation.operationId ?? `${operation.method} ${operation.path}`)
