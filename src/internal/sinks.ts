@@ -67,12 +67,14 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/index.ts", [], "caller", "results, refusals, progress, and questions with redacted arguments"),
   sink("mcp/server/confirmation.ts", ["log"], "cause", "why a client did not ask its human"),
   sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
+  sink("mcp/Gateway.ts", ["publish"], "names", "that a server's state has changed"),
   sink(
-    "mcp/Gateway.ts",
-    ["log", "publish"],
+    "mcp/gateway/connecting.ts",
+    ["log"],
     "relay",
     "at debug, what servers print, without their own secrets"
   ),
+  sink("mcp/gateway/passing.ts", ["log"], "cause", "prompts and resources that are not served"),
   sink("mcp/Upstream.ts", ["log"], "names", "why a server's list could not be looked at"),
   sink("mcp/Pins.ts", ["file"], "names", "definitions of other servers' tools"),
   sink("mcp/gateway/http.ts", ["network"], "relay", "calls, to the server that has the tool"),
