@@ -26,13 +26,15 @@ if (import.meta.main) {
       yield* Effect.sync(() => process.stderr.write(`listening http://127.0.0.1:${port}/mcp\n`))
     })
   )
-  const http = Layer.merge(
-    listening,
-    HttpRouter.serve(McpServer.layerHttp({ ...about, path: "/mcp", allowSessionTermination: true }), {
-      disableLogger: true,
-      disableListenLog: true
-    })
-  ).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })))
+  const served = HttpRouter.serve(
+    McpServer.layerHttp({ ...about, path: "/mcp", allowSessionTermination: true }),
+    { disableLogger: true, disableListenLog: true }
+  )
+  // It listens before it serves, and who comes between is never answered.
+  const http = listening.pipe(
+    Layer.provideMerge(served),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" }))
+  )
   const stdio = McpServer.layerStdio(about).pipe(Layer.provide(NodeStdio.layer))
   // Standard output is the protocol's.
   const logger = Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])
