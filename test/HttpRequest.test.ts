@@ -326,6 +326,39 @@ describe("http_request", () => {
     })
   )
 
+  it.live("carries nothing out twice that a redirect has answered, whatever becomes of where it leads", () =>
+    Effect.gen(function* () {
+      const posts = Effect.fnUntraced(function* (leadsTo: string, calls: Partial<ToolCall> = {}) {
+        const { call, server, url } = yield* withTool(({ url }, response) => {
+          if (url === "/order") return response.writeHead(303, { location: leadsTo }).end()
+          if (url === "/lost") return response.destroy()
+          return response.writeHead(url === "/busy" ? 429 : 503, { "retry-after": "0" }).end()
+        })
+        const order = { url: `${url}/order`, method: "POST" } as const
+        for (const _ of [1, 2]) failureOf(yield* call(order, { retries: 1, ...calls }))
+        // Two calls; each is one order.
+        return server.requests.filter(({ method }) => method === "POST").length
+      }, governed)
+      // Port 80 of the test's own address: nobody listens there.
+      const places = ["/page", "/busy", "/lost", "http://a.test/", "http://nowhere.test/", "http://10.0.0.1/"]
+      for (const place of places) assert.strictEqual(yield* posts(place), 2, place)
+    })
+  )
+
+  it.live("does not take a key for unused where its request was sent and redirected to nowhere", () =>
+    governed(
+      Effect.gen(function* () {
+        const { call, server, url } = yield* withTool((_, response) =>
+          response.writeHead(303, { location: "http://elsewhere.example/" }).end()
+        )
+        const once = () => call({ url, method: "POST" }, { retries: 0, idempotencyKey: "order-9" })
+        assert.strictEqual(failureOf(yield* once()).class, "Policy")
+        assert.notStrictEqual((yield* once()).status, "success")
+        assert.strictEqual(server.requests.length, 1)
+      })
+    )
+  )
+
   it.live("repeats what was never sent, and not what cannot be", () =>
     governed(
       Effect.gen(function* () {

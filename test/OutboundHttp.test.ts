@@ -3,13 +3,23 @@ import { spawnSync } from "node:child_process"
 import * as Net from "node:net"
 import { brotliCompressSync, constants, gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Redacted } from "effect"
+import { Effect, Exit, Fiber, Layer, Redacted, Scheduler } from "effect"
 import { Dns } from "effect/net"
 import { TestClock } from "effect/testing"
 import { SecurityPolicy } from "effect-interlock"
 import { Credentials, OutboundHttp } from "effect-interlock/toolbox"
 import { CurrentDialer } from "../src/toolbox/outbound/dial.ts"
-import { type Answer, client, names, recording, send, serve, serveRaw, text } from "./support/outbound.ts"
+import {
+  type Answer,
+  client,
+  names,
+  recording,
+  send,
+  serve,
+  serveRaw,
+  serveSecure,
+  text
+} from "./support/outbound.ts"
 import { authority, identity } from "./support/x509.ts"
 
 const local = ["127.0.0.1"]
@@ -1039,6 +1049,31 @@ describe("TLS", () => {
   )
 })
 
+describe("a fiber that rests at every turn", () => {
+  it.live("misses nothing that happens to its connection meanwhile", () =>
+    Effect.gen(function* () {
+      const ca = authority("An authority")
+      const answers: ReadonlyArray<readonly [string, (socket: Net.Socket) => void]> = [
+        ["ok", (socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")],
+        ["connect", (socket) => socket.end()],
+        ["connect", (socket) => socket.destroy()]
+      ]
+      for (const [expected, answer] of answers) {
+        const plain = yield* serveRaw(answer)
+        const secure = yield* serveSecure(identity(ca, ["a.test"]), answer)
+        const http = reaching([plain, secure], { certificates: [ca.cert] })
+        for (const url of [`http://a.test:${plain.port}/`, `https://a.test:${secure.port}/`]) {
+          const found = yield* Effect.match(send({ url }), {
+            onFailure: ({ reason }) => reason,
+            onSuccess: text
+          }).pipe(Effect.provide(http), Effect.provideService(Scheduler.MaxOpsBeforeYield, 3))
+          assert.strictEqual(found, expected, url)
+        }
+      }
+    })
+  )
+})
+
 describe("the environment", () => {
   it.live("names proxies that are not used", () =>
     Effect.gen(function* () {
@@ -1136,6 +1171,7 @@ describe("errors", () => {
       headers,
       url: "http://a.test/",
       redirects: 0,
+      seeOther: false,
       body: Buffer.from("x".repeat(5000))
     })
     assert.isUndefined(OutboundHttp.statusFailure(response(399)))
@@ -1143,5 +1179,9 @@ describe("errors", () => {
     assert.deepStrictEqual([failure.status, failure.retryAfter, failure.text.length], [503, "7", 2000])
     assert.isUndefined(OutboundHttp.statusFailure(response(404))!.retryAfter)
     assert.strictEqual(OutboundHttp.statusFailure(response(500, { "content-type": "image/png" }))!.text, "")
+    // What a redirect led to says nothing of the request.
+    assert.isUndefined(OutboundHttp.classify(failure))
+    const page = OutboundHttp.statusFailure({ ...response(503), seeOther: true })
+    assert.deepStrictEqual(OutboundHttp.classify(page), { class: "Caller" })
   })
 })

@@ -12,8 +12,9 @@
  * `GET` neither. A tool of fewer methods says more of itself: with `methods:
  * ["GET", "HEAD"]` it is read-only, with `PUT` and `DELETE` beside them
  * idempotent, and is then repeated. After 429 or 503 every request is, because
- * it was refused. The idempotency key of a call goes along with `POST` and
- * `PATCH`, as `Idempotency-Key`.
+ * it was refused; but not where a redirect had answered it, and led there. The
+ * idempotency key of a call goes along with `POST` and `PATCH`, as
+ * `Idempotency-Key`.
  *
  * What comes back is whatever somebody has put there, so it is untrusted; and a
  * URL alone can carry data away, so every call sends data.

@@ -52,6 +52,8 @@ export interface OutboundResponse {
   readonly url: string
   /** How many were followed. */
   readonly redirects: number
+  /** Whether one of them made a `GET` of the request: its own answer was that redirect, and this is where it led. */
+  readonly seeOther: boolean
   /** Decompressed. */
   readonly body: Uint8Array
 }
@@ -105,6 +107,8 @@ export class StatusFailure extends Schema.TaggedError<StatusFailure>("interlock/
     url: Schema.String,
     /** The header `Retry-After`, as it came: seconds, or an HTTP date. */
     retryAfter: Schema.optionalKey(Schema.String),
+    /** Whether it is what a redirect led to, where the request itself may have been carried out. */
+    seeOther: Schema.optionalKey(Schema.Boolean),
     /** The beginning of what the response says; 2,000 characters, and none where it is no text. */
     text: Schema.String
   }
@@ -122,15 +126,18 @@ export const statusFailure = (response: OutboundResponse): StatusFailure | undef
     status: response.status,
     url: response.url,
     ...(retryAfter === undefined ? {} : { retryAfter }),
+    ...(response.seeOther ? { seeOther: true } : {}),
     text: (Content.textOf(response.body, response.headers["content-type"]) ?? "").slice(0, 2000)
   })
 }
 
 /**
  * What the errors of this module are to whoever retries. A `StatusFailure` is left to the defaults, which read its status and
- * when to come back: 408, 425, 429 and 5xx may be tried again.
+ * when to come back: 408, 425, 429 and 5xx may be tried again. Not so where it is of a page that a redirect led to: whoever
+ * repeated the request would have it carried out twice.
  */
 export const classify = (error: unknown): Classification | undefined => {
+  if (error instanceof StatusFailure && error.seeOther === true) return { class: "Caller" }
   if (!(error instanceof OutboundError)) return undefined
   switch (error.reason) {
     case "blocked":
@@ -217,35 +224,47 @@ const make = Effect.fnUntraced(function* (
     let hop = yield* begin(request, credentials)
     // Also of hops that no longer carry it: a server may pass on what it was told.
     const forms = hop.credential === undefined ? [] : Secrets.formsOf(hop.credential)
-    for (let redirects = 0; ; redirects++) {
-      const received = yield* send(hop, timeout, follows)
-      const { headers, status } = received
-      if (!follows || !Hops.isRedirect(status, headers)) return shown(hop, received, redirects, forms)
+    let received = yield* send(hop, timeout, follows)
+    let redirects = 0
+    let seeOther = false
+    while (follows && Hops.isRedirect(received.status, received.headers)) {
       if (redirects === maxRedirects) {
         return yield* problem(
           "too_many_redirects",
           `There were more than ${maxRedirects} redirects.`,
-          hop.target.host
+          hop.target.host,
+          "maybeSent"
         )
       }
-      hop = yield* Effect.fromResult(Hops.next(hop, status, headers.get("location")!))
+      const { headers, status } = received
+      const next = Effect.fromResult(Hops.next(hop, status, headers.get("location")!))
+      const method = hop.method
+      hop = yield* Effect.mapError(next, afterSending)
+      seeOther ||= hop.method !== method
+      received = yield* Effect.mapError(send(hop, timeout, follows), afterSending)
+      redirects++
     }
+    return shown(hop, received, { redirects, seeOther }, forms)
   })
 
   return OutboundHttp.of({ request })
 })
 
+/** A hop that was not sent says nothing of the request, whose first hop was. */
+const afterSending = ({ host, problem: what, reason }: OutboundError): OutboundError =>
+  problem(reason, what, host, "maybeSent")
+
 /** The response without the secret, whatever the server has written back. */
 const shown = (
   { target }: Hops.Hop,
   { body, headers, status }: Exchange.Received,
-  redirects: number,
+  way: Pick<OutboundResponse, "redirects" | "seeOther">,
   forms: ReadonlyArray<string>
 ): OutboundResponse => ({
   status,
   headers: Object.fromEntries([...headers].map(([name, value]) => [name, Secrets.hidden(forms, value)])),
   url: Secrets.hidden(forms, target.url.href),
-  redirects,
+  ...way,
   body: Secrets.hiddenBytes(forms, body)
 })
 

@@ -2,6 +2,7 @@
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
+import * as Tls from "node:tls"
 import { Effect, Layer, type Scope } from "effect"
 import { Dns, NetAddress } from "effect/net"
 import { Credentials, OutboundHttp } from "effect-interlock/toolbox"
@@ -87,6 +88,20 @@ export const serveRaw = (
     closed: until(waiting, () => listening.open() === 0)
   }))
 }
+
+/** The same over TLS. */
+export const serveSecure = (
+  identity: Identity,
+  answer: (socket: Net.Socket) => void
+): Effect.Effect<Pick<Listening, "port">, never, Scope.Scope> =>
+  listen(
+    Tls.createServer(identity, (socket) => {
+      socket.on("error", () => {})
+      answer(socket)
+    }),
+    undefined,
+    () => {}
+  )
 
 const until = (waiting: Set<() => void>, isSo: () => boolean): Effect.Effect<void> =>
   Effect.callback((resume) => {

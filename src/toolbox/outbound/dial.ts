@@ -104,9 +104,9 @@ const dial = Effect.fnUntraced(function* (
   { host, port }: Target,
   address: NetAddress.IpAddress
 ): Effect.fn.Return<Connection, OutboundError, Scope.Scope> {
-  const socket = yield* opened(() => dialer(NetAddress.formatIp(address), port))
-  yield* Effect.mapError(awaitEvent(socket, "connect"), (error) =>
-    problem("connect", `No connection could be made${inBrackets(error)}.`, host, "nothingSent")
+  const socket = yield* Effect.mapError(
+    opened(() => dialer(NetAddress.formatIp(address), port), "connect"),
+    (error) => problem("connect", `No connection could be made${inBrackets(error)}.`, host, "nothingSent")
   )
   if (socket.remoteAddress === undefined) {
     return yield* problem("connect", "The connection was lost at once.", host, "nothingSent")
@@ -124,7 +124,7 @@ const secure = Effect.fnUntraced(function* (
   { address, host }: Target,
   socket: Net.Socket
 ): Effect.fn.Return<Tls.TLSSocket, OutboundError, Scope.Scope> {
-  const secured = yield* opened(() =>
+  const open = () =>
     Tls.connect({
       socket,
       host,
@@ -135,8 +135,7 @@ const secure = Effect.fnUntraced(function* (
       // The environment can change the default.
       rejectUnauthorized: true
     })
-  )
-  yield* Effect.mapError(awaitEvent(secured, "secureConnect"), (error) => {
+  const secured = yield* Effect.mapError(opened(open, "secureConnect"), (error) => {
     const what = inBrackets(error)
     return what === " (ECONNRESET)" || what === " (EPIPE)"
       ? problem("connect", "The connection was lost before it was secure.", host, "nothingSent")
@@ -146,31 +145,30 @@ const secure = Effect.fnUntraced(function* (
   return secured
 })
 
-/** A socket that is destroyed with the scope, whatever has become of it. */
-const opened = <S extends Net.Socket>(open: () => S): Effect.Effect<S, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const socket = open()
-      // An error that nobody listens for would end the process.
-      socket.on("error", () => {})
-      return socket
-    }),
-    (socket) => Effect.sync(() => socket.destroy())
+/**
+ * A socket that is ready, and destroyed with the scope, whatever has become of it. What happens to it is heard from the
+ * beginning: a fiber may rest before it comes to wait, and an event does not come twice.
+ */
+const opened = <S extends Net.Socket>(
+  open: () => S,
+  event: "connect" | "secureConnect"
+): Effect.Effect<S, unknown, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const socket = open()
+        const ready = Deferred.makeUnsafe<void, unknown>()
+        socket.once(event, () => Deferred.doneUnsafe(ready, Effect.void))
+        // It stays for as long as the socket: an error that nobody listens for would end the process.
+        socket.on("error", (error) => Deferred.doneUnsafe(ready, Effect.fail(error)))
+        socket.once("close", () => Deferred.doneUnsafe(ready, Effect.fail({ code: "ECONNRESET" })))
+        return { socket, ready }
+      }),
+      ({ socket }) => Effect.sync(() => socket.destroy())
+    ),
+    ({ ready, socket }) =>
+      Effect.as(
+        Effect.onInterrupt(Deferred.await(ready), () => Effect.sync(() => socket.destroy())),
+        socket
+      )
   )
-
-const awaitEvent = (socket: Net.Socket, event: "connect" | "secureConnect"): Effect.Effect<void, unknown> =>
-  Effect.callback((resume) => {
-    const settle = (effect: Effect.Effect<void, unknown>) => {
-      socket.off(event, ready)
-      socket.off("error", broken)
-      socket.off("close", closed)
-      resume(effect)
-    }
-    const ready = () => settle(Effect.void)
-    const broken = (error: Error) => settle(Effect.fail(error))
-    const closed = () => settle(Effect.fail({ code: "ECONNRESET" }))
-    socket.once(event, ready)
-    socket.once("error", broken)
-    socket.once("close", closed)
-    return Effect.sync(() => socket.destroy())
-  })

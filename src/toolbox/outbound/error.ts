@@ -8,7 +8,7 @@ export class OutboundError extends Schema.TaggedError<OutboundError>("interlock/
      * - `invalid_url`, `invalid_request`: what was asked for cannot be sent as it is.
      * - `blocked`: a rule refuses the scheme, the host, the port or the address.
      * - `credential`: there is none of that name, or it may not be sent there.
-     * - `dns`, `connect`, `tls`: no connection; nothing was sent.
+     * - `dns`, `connect`, `tls`: no connection, so that nothing was sent to this host.
      * - `timeout`: no connection in time, or no complete response.
      * - `protocol`: the connection broke, or what came is no response.
      * - `too_large`, `too_many_redirects`: there was a response, and not all of it was read.
@@ -29,7 +29,7 @@ export class OutboundError extends Schema.TaggedError<OutboundError>("interlock/
     /** The hop's host as it was asked for; absent where none could be read. */
     host: Schema.optionalKey(Schema.String),
     problem: Schema.String,
-    /** By this `Classification` knows whether anything may have been sent. */
+    /** By this `Classification` knows whether anything may have been sent, by an earlier hop as well. */
     code: Schema.optionalKey(Schema.Literals(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET"]))
   }
 ) {

@@ -26,6 +26,10 @@ export const exchange = (
   Effect.callback((resume) => {
     const { body, method, target } = hop
     const { host } = target
+    // Node would wait for what has happened already.
+    if (socket.destroyed) {
+      return resume(Effect.fail(problem("connect", "The connection was lost at once.", host, "nothingSent")))
+    }
     const fail = (error: unknown) => resume(Effect.fail(brokenBy(error, host)))
     const request = Http.request({
       method,
@@ -162,7 +166,9 @@ async function* limit(
   let total = 0
   for await (const chunk of source) {
     total += chunk.length
-    if (total > maxBytes) throw problem("too_large", `The response is larger than ${maxBytes} bytes.`, host)
+    if (total > maxBytes) {
+      throw problem("too_large", `The response is larger than ${maxBytes} bytes.`, host, "maybeSent")
+    }
     yield chunk
   }
 }
