@@ -446,15 +446,19 @@ describe("headers that are sent with every request", () => {
           responses: { 200: { content: { "text/csv": {}, "application/vnd.x+json": {} } } }
         })
       })
-      const { call } = yield* toolsOf(port, {
-        document,
-        baseUrl: url,
-        headers: { "X-Version": "2026-09-01" }
+      const said = Effect.fnUntraced(function* (headers: Readonly<Record<string, string>>) {
+        const { call } = yield* toolsOf(port, { document, baseUrl: url, headers })
+        assert.strictEqual((yield* call("send")).status, "success")
+        const sent = arrived.at(-1)!.headers
+        return [sent.get("x-version"), sent.get("accept")]
       })
-      assert.strictEqual((yield* call("send")).status, "success")
-      assert.deepStrictEqual(arrived[0]!.headers.get("x-version"), ["2026-09-01"])
-      assert.deepStrictEqual(arrived[0]!.headers.get("accept"), [
-        "application/json, application/vnd.x+json, */*;q=0.1"
+      assert.deepStrictEqual(yield* said({ "X-Version": "2026-09-01" }), [
+        ["2026-09-01"],
+        ["application/json, application/vnd.x+json, */*;q=0.1"]
+      ])
+      assert.deepStrictEqual(yield* said({ "X-Version": "2", ACCEPT: "application/vnd.x.v2+json" }), [
+        ["2"],
+        ["application/vnd.x.v2+json"]
       ])
     }).pipe(Effect.scoped)
   )

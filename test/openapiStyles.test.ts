@@ -207,6 +207,21 @@ describe("the examples of RFC 6570 and of the specification's appendices", () =>
     }).pipe(Effect.scoped)
   )
 
+  it.live("write JSON that is empty, which is a value, and a text as it is", () =>
+    Effect.gen(function* () {
+      const send = yield* sending(
+        { name: "p", in: "path", required: true, content: { "application/json": {} } },
+        { name: "q", in: "query", content: { "application/json": {} } },
+        { name: "X-H", in: "header", content: { "text/plain": {} } },
+        { name: "c", in: "cookie", content: { "text/plain": {} } }
+      )
+      const { headers, target } = yield* send({ p: {}, q: null, "X-H": "a, b=c", c: "d; e" })
+      assert.strictEqual(target, "/at/%7B%7D?q=null")
+      assert.deepStrictEqual([headers.get("x-h"), headers.get("cookie")], [["a, b=c"], ["c=d%3B%20e"]])
+      assert.strictEqual((yield* send({})).status, "invalid_params")
+    }).pipe(Effect.scoped)
+  )
+
   it.live("write deeper objects with further brackets", () =>
     Effect.gen(function* () {
       const send = yield* sending({ name: "f", in: "query", style: "deepObject", schema: { type: "object" } })

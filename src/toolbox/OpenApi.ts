@@ -132,9 +132,7 @@ export const make = Effect.fnUntraced(function* (
   const maxOperations = whole("OpenApi: maxOperations", options.maxOperations ?? 100)
   const maxDescription = whole("OpenApi: maxDescription", options.maxDescription ?? 1_024)
   const maxBytes = whole("OpenApi: maxResultBytes", options.maxResultBytes ?? 262_144)
-  const headers = options.headers ?? {}
-  const fixed = Headers.read(headers)
-  if (Result.isFailure(fixed)) return yield* wrong("headers", fixed.failure.problem)
+  const fixed = yield* fixedHeaders(options.headers ?? {})
 
   const { document, url } = yield* Source.load(options.document, options.documentCredential)
   const schemes = Security.schemesOf(document)
@@ -180,7 +178,7 @@ export const make = Effect.fnUntraced(function* (
     chosen: { credentials: options.credentials ?? {}, credential: options.credential },
     schemes: Array.from(schemes.values(), ({ sent }) => sent),
     credentials,
-    fixed: new Set(fixed.success.keys()),
+    fixed: new Set(fixed.keys()),
     skip
   }
   const tools = new Map<string, readonly [Operation.Operation, Override]>()
@@ -195,6 +193,7 @@ export const make = Effect.fnUntraced(function* (
   if (tools.size === 0) return yield* nothingLeft(skipped)
 
   const http = yield* OutboundHttp.OutboundHttp
+  const headers = Object.fromEntries(fixed)
   const implemented = Array.from(
     tools,
     ([name, [operation, own]]): Toolset.Implemented => ({
@@ -208,6 +207,18 @@ export const make = Effect.fnUntraced(function* (
     skipped
   }
 })
+
+/** In lower case. What is secret is no option: whoever reads the options would see it. */
+const fixedHeaders = (
+  headers: Readonly<Record<string, string>>
+): Effect.Effect<ReadonlyMap<string, string>, OpenApiError> => {
+  const read = Headers.read(headers)
+  if (Result.isFailure(read)) return Effect.fail(wrong("headers", read.failure.problem))
+  const secret = ["authorization", "cookie"].find((name) => read.success.has(name))
+  return secret === undefined
+    ? Effect.succeed(read.success)
+    : Effect.fail(wrong("headers", `the header ${secret} holds a secret: give it as a credential`))
+}
 
 const nothingLeft = (skipped: ReadonlyArray<Skipped>): OpenApiError => {
   const told = skipped

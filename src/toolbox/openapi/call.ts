@@ -12,7 +12,7 @@ const maxRedirects = 5
 
 export interface Options {
   readonly http: OutboundHttp.OutboundHttp["Service"]
-  /** Sent with every request. */
+  /** Sent with every request; names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly maxBytes: number
 }

@@ -4,6 +4,7 @@ import * as Bodies from "./bodies.ts"
 import type { Operation } from "./operation.ts"
 import type { Parameter, Written } from "./parameters.ts"
 import * as Paths from "./paths.ts"
+import type { Base } from "./servers.ts"
 import {
   asCookies,
   asHeader,
@@ -28,56 +29,56 @@ export interface Refusal {
   readonly why: string
 }
 
-/** Writes arguments that fit the operation's schema. */
-export const write = (operation: Operation, given: Json, fixed: Json, seed: number): Outgoing | Refusal => {
+/** Writes arguments that fit the operation's schema. `fixed` are headers of every request, in lower case. */
+export const write = (
+  operation: Operation,
+  given: Json,
+  fixed: Readonly<Record<string, string>>,
+  seed: number
+): Outgoing | Refusal => {
+  const { base, body, parameters, template } = operation
+  // Whoever is being written when something cannot be.
   let argument = ""
-  const of = (parameter: { readonly argument: string }): unknown => {
-    argument = parameter.argument
+  const valueOf = (one: { readonly argument: string }): unknown => {
+    argument = one.argument
     return Object.hasOwn(given, argument) ? given[argument] : undefined
   }
-  const at = (location: Parameter["location"]): ReadonlyArray<readonly [Parameter, unknown]> =>
-    operation.parameters
-      .filter((parameter) => parameter.location === location)
-      .map((parameter) => [parameter, given[parameter.argument]] as const)
-      .filter(([{ argument }, value]) => Object.hasOwn(given, argument) && isWritten(value))
+  const each = <A>(
+    location: Parameter["location"],
+    write: (parameter: Parameter, value: unknown) => ReadonlyArray<A>
+  ): ReadonlyArray<A> =>
+    parameters.flatMap((parameter) => {
+      if (parameter.location !== location) return []
+      const value = valueOf(parameter)
+      return isGiven(parameter, value) ? write(parameter, value) : []
+    })
 
   try {
-    const byName = new Map(
-      operation.parameters.filter(({ location }) => location === "path").map((each) => [each.name, each])
+    const path = Paths.write(template.segments, (name) => {
+      const parameter = parameters.find((one) => one.location === "path" && one.name === name)!
+      return pathValue(parameter, valueOf(parameter))
+    })
+    const pairs = each("query", (parameter, value) =>
+      checked(operation, parameter, queryOf(parameter, value))
     )
-    const path = Paths.write(operation.template.segments, (name) => {
-      const parameter = byName.get(name)!
-      return pathValue(parameter.written, of(parameter))
-    })
-    const pairs = at("query").flatMap(([parameter, value]) => {
-      argument = parameter.argument
-      return checked(operation, parameter, queryOf(parameter, value))
-    })
-    const cookies = at("cookie").flatMap(([parameter, value]) => {
-      argument = parameter.argument
-      return checked(operation, parameter, cookiesOf(parameter, value))
-    })
-    const headers = at("header").map(([parameter, value]) => {
-      argument = parameter.argument
-      return [parameter.name, headerOf(parameter.written, value)] as const
-    })
-    const { body } = operation
-    argument = body?.argument ?? ""
-    const value = body === undefined ? undefined : of(body)
-    const written = body === undefined || value === undefined ? undefined : Bodies.write(body, value, seed)
-    const query = [operation.template.query, joined(pairs, "&")].filter((part) => part !== "").join("&")
-    const url = `${operation.base.origin}${operation.base.path}${path}${query === "" ? "" : `?${query}`}`
+    const cookies = each("cookie", (parameter, value) =>
+      checked(operation, parameter, cookiesOf(parameter, value))
+    )
+    const headers = each("header", ({ name, written }, value) => [[name, headerOf(written, value)] as const])
+    const content = body === undefined ? undefined : valueOf(body)
+    const sent = body === undefined || content === undefined ? undefined : Bodies.write(body, content, seed)
     argument = ""
+    const query = [template.query, joined(pairs, "&")].filter((part) => part !== "").join("&")
     return {
-      url: unchanged(url, `${operation.base.path}${path}`),
+      url: urlOf(base, path, query),
       headers: Object.fromEntries([
         ["accept", operation.accept],
         ...Object.entries(fixed),
         ...headers,
-        ...(cookies.length === 0 ? [] : [["cookie", joined(cookies, "; ")] as const]),
-        ...(written === undefined ? [] : [["content-type", written.type] as const])
-      ]) as Record<string, string>,
-      body: written?.bytes
+        ...(cookies.length === 0 ? [] : [["cookie", joined(cookies, "; ")]]),
+        ...(sent === undefined ? [] : [["content-type", sent.type]])
+      ]),
+      body: sent?.bytes
     }
   } catch (error) {
     if (error instanceof Unsendable) return { argument, why: error.message }
@@ -85,13 +86,19 @@ export const write = (operation: Operation, given: Json, fixed: Json, seed: numb
   }
 }
 
+/** Null says nothing, and neither does what is empty; but for JSON, where they are values. */
+const isGiven = ({ written }: Parameter, value: unknown): boolean =>
+  "as" in written ? value !== undefined : isWritten(value)
+
 const joined = (pairs: ReadonlyArray<Pair>, by: string): string =>
   pairs.map(({ written }) => written).join(by)
 
-/** Whatever the parser of URLs would make of it, it must be what was written. */
-const unchanged = (url: string, path: string): string => {
-  if (URL.parse(url)?.pathname !== (path === "" ? "/" : path))
-    throw new Unsendable("come to no URL that keeps its path")
+/** Whatever the parser of URLs would make of it, the path must be what was written. */
+const urlOf = (base: Base, path: string, query: string): string => {
+  const url = `${base.origin}${base.path}${path}${query === "" ? "" : `?${query}`}`
+  if (URL.parse(url)?.pathname !== base.path + path) {
+    throw new Unsendable("The arguments come to a URL that does not keep its path")
+  }
   return url
 }
 
@@ -104,8 +111,9 @@ const asText = (as: "json" | "text", value: unknown): string => {
   )
 }
 
-const pathValue = (written: Written, value: unknown): string => {
-  if (!isWritten(value)) throw new Unsendable("must not be empty, because it is part of the path")
+const pathValue = (parameter: Parameter, value: unknown): string => {
+  const { written } = parameter
+  if (!isGiven(parameter, value)) throw new Unsendable("must not be empty, because it is part of the path")
   return "as" in written ? encode(asText(written.as, value)) : inPath(written, value)
 }
 
