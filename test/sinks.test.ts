@@ -68,6 +68,26 @@ describe("what leaves", () => {
       assert.deepStrictEqual(used(`/** ${source} */\n// ${source}\nconst url = "https://x"`), [])
     }
   })
+
+  it("is known whichever way it takes to the network", () => {
+    for (const source of [
+      "await fetch(url)",
+      "Http.request({ method })",
+      "Https.request({ method })",
+      "Net.connect({ host })",
+      "Tls.connect({ socket })",
+      "dns.lookup(host)",
+      "NodeDns.resolve4(host)",
+      "client.send(command)",
+      "client.callTool(call)",
+      "connection.send(envelope, stream)",
+      "this.#inner.send(message)",
+      "stdin.write(line)",
+      "HttpRouter.serve(app)"
+    ]) {
+      assert.deepStrictEqual(used(source), ["network"], source)
+    }
+  })
 })
 
 describe("what reads raw arguments", () => {

@@ -22,7 +22,8 @@ export const primitives = {
   audit: /\baudit\.append\(/,
   sql: /\bINSERT INTO\b|\bUPDATE interlock_/,
   file: /\.writeAll\(|\b(?:writeFile|appendFile|writeSync)\w*\(/,
-  network: /\bfetch\(|\bHttpClient\.\w+\(/
+  network:
+    /\bfetch\(|\bHttpClient\.\w+\(|\bHttps?\.request\(|\b(?:Net|Tls)\.connect\(|\b[dD]ns\.lookup\(|\bNodeDns\.\w+\(|\b(?:client|connection|inner)\.(?:send|request|callTool)\(|\bstdin\.write\(|\bHttpRouter\.serve\(/
 } as const
 export type Primitive = keyof typeof primitives
 
@@ -78,6 +79,33 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/Upstream.ts", ["log"], "names", "why a server's list could not be looked at"),
   sink("mcp/Pins.ts", ["file"], "names", "definitions of other servers' tools"),
   sink("mcp/gateway/http.ts", ["network"], "relay", "calls, to the server that has the tool"),
+  sink("mcp/gateway/session.ts", ["network"], "relay", "calls, to the server that has the tool"),
+  sink("mcp/gateway/childProcess.ts", ["network"], "relay", "calls, to the process that has the tool"),
+  sink(
+    "toolbox/outbound/dial.ts",
+    ["network"],
+    "relay",
+    "the name of an allowed host, to who resolves it; the connection"
+  ),
+  sink("toolbox/outbound/systemDns.ts", ["network"], "relay", "the same name, to the system's resolver"),
+  sink(
+    "toolbox/outbound/exchange.ts",
+    ["network"],
+    "relay",
+    "a tool's request to an allowed host, with a credential only to its own hosts"
+  ),
+  sink(
+    "toolbox/email/smtp.ts",
+    ["network"],
+    "relay",
+    "mails to allowed recipients, and the login, to the operator's mail server"
+  ),
+  sink(
+    "toolbox/lambda/client.ts",
+    ["network"],
+    "relay",
+    "arguments, to the function that the operator names"
+  ),
   sink("toolbox/slack/client.ts", ["network"], "relay", "what a call of Slack's tools says, to Slack"),
   sink("internal/governedToolkit.ts", ["publish"], "caller", "results of a call"),
 
@@ -85,7 +113,12 @@ export const sinks: ReadonlyArray<Sink> = [
 
   // The command line: to the person or program that runs it.
   sink("cli/Output.ts", ["console"], "relay", "what a command prints"),
-  sink("cli/serving.ts", ["console"], "names", "the address that is served"),
+  sink(
+    "cli/serving.ts",
+    ["console", "network"],
+    ["names", "relay"],
+    "the address that is served; answers of the MCP server"
+  ),
   sink("cli/commands/batches.ts", ["console"], "names", "that a batch was forgotten"),
   sink("cli/commands/gateway.ts", ["console"], "names", "how many tools were accepted"),
   sink("cli/commands/run.ts", ["console"], "caller", "results of the batch, to whoever runs it"),
