@@ -1,6 +1,6 @@
 /** A realistic document, in both versions and both syntaxes, against a server that implements it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Redacted } from "effect"
+import { Context, Duration, Effect, Redacted } from "effect"
 import { Tool } from "effect/ai"
 import { ToolAnnotations } from "effect-interlock"
 import type { Credentials, OpenApi } from "effect-interlock/toolbox"
@@ -171,7 +171,7 @@ describe("a document of some thirty operations", () => {
             name: "find",
             description: "Finds."
           },
-          "GET /books/export": { trust: "untrusted" }
+          "GET /books/export": { trust: "untrusted", timeout: Duration.minutes(2) }
         }
       })
       const find = ToolAnnotations.read(api.toolkit.tools["find"]!)
@@ -180,6 +180,15 @@ describe("a document of some thirty operations", () => {
         [true, false, ["read_data"], "trusted", "Finds.", ["find", "searchBooks"]]
       )
       assert.strictEqual(ToolAnnotations.read(api.toolkit.tools["exportBooks"]!).trust, "untrusted")
+      const timeoutOf = (name: string) =>
+        Context.getOrUndefined(
+          api.toolkit.tools[name]!.annotations as Context.Context<never>,
+          ToolAnnotations.Timeout
+        )
+      assert.deepStrictEqual(
+        [timeoutOf("exportBooks"), timeoutOf("getBook")],
+        [Duration.minutes(2), "10 seconds"]
+      )
       assert.isUndefined(api.toolkit.tools["searchBooks"])
     }).pipe(Effect.scoped)
   )
