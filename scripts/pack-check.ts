@@ -43,7 +43,10 @@ console.log("imported ${open.length} public subpaths; ${closed.length} internal 
 const typed = (open: ReadonlyArray<string>): string =>
   open.map((subpath, i) => `export * as m${i} from "${subpath}"\n`).join("")
 
-const compilerOptions = { target: "ES2024", module: "NodeNext", strict: true, noEmit: true, types: [] }
+const compilerOptions = { target: "ES2024", module: "NodeNext", strict: true, noEmit: true }
+
+/** What runs on Node, and needs its types, as the packages that it stands on do. */
+const isOfNode = (subpath: string): boolean => /\/(?:cli|mcp|toolbox)$/.test(subpath)
 
 const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string>): void => {
   const { name, dependencies, peerDependencies } = readJson(join(packageDir, "package.json"))
@@ -51,13 +54,31 @@ const checkAsUser = (folder: string, tarball: string, open: ReadonlyArray<string
     (module) => `${name}/internal/${module}`
   )
   writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }')
-  const needed = installedVersions(Object.keys({ ...dependencies, ...peerDependencies }))
+  const needed = installedVersions(["@types/node", ...Object.keys({ ...dependencies, ...peerDependencies })])
   npm(["install", "--no-save", "--loglevel=error", "--prefer-offline", tarball, ...needed], folder)
   writeFileSync(join(folder, "program.js"), program(name, open, closed))
   run(process.execPath, ["program.js"], folder)
-  writeFileSync(join(folder, "program.ts"), typed(open))
-  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }))
-  runTool("tsc", ["-p", folder])
+  const check = (name: string, subpaths: ReadonlyArray<string>, types: ReadonlyArray<string>) => {
+    writeFileSync(join(folder, `${name}.ts`), typed(subpaths))
+    const config = { compilerOptions: { ...compilerOptions, types }, files: [`${name}.ts`] }
+    writeFileSync(join(folder, `${name}.json`), JSON.stringify(config))
+    runTool("tsc", ["-p", join(folder, `${name}.json`)])
+  }
+  check(
+    "anywhere",
+    open.filter((subpath) => !isOfNode(subpath)),
+    []
+  )
+  check("node", open.filter(isOfNode), ["node"])
+  const interlock = join(folder, "node_modules/.bin/interlock")
+  for (const args of [
+    ["init"],
+    ["tools"],
+    ["call", "calculator_evaluate", '{"expression":"2*21"}'],
+    ["doctor"]
+  ]) {
+    run(process.execPath, [interlock, ...args], folder)
+  }
 }
 
 const folder = mkdtempSync(join(tmpdir(), "pack-check-"))
