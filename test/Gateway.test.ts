@@ -335,6 +335,24 @@ describe("definitions", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("are not asked for where a server has no tools", () =>
+    Effect.gen(function* () {
+      assert.deepInclude(yield* statusOf("one"), { state: "ready", tools: [], lastError: undefined })
+    }).pipe(Effect.provide(gateway({ servers: { one: scripted({ mode: "toolless" }) } })))
+  )
+
+  it.live("whose names would be too long here are left out", () =>
+    Effect.gen(function* () {
+      const tools = join(yield* folder, "tools.json")
+      write(tools, [{ name: "x".repeat(120), inputSchema: { type: "object" } }, ...ownTools])
+      yield* Effect.gen(function* () {
+        assert.lengthOf(yield* names, ownTools.length)
+        const { skipped } = yield* statusOf("nine_long")
+        assert.include(skipped[0]?.why, "give the server a shorter prefix")
+      }).pipe(Effect.provide(gateway({ servers: { nine_long: scripted({ tools }) } })))
+    }).pipe(Effect.scoped)
+  )
+
   it.live("are read to an end where the list has none", () =>
     Effect.gen(function* () {
       assert.lengthOf(yield* names, 100)

@@ -100,6 +100,22 @@ describe("a definition", () => {
     assert.strictEqual(parametersOf({ name: "t", inputSchema: {} })["type"], "object")
   })
 
+  it("is not read again where nothing has changed", () => {
+    const list = [
+      { name: "a", inputSchema: object },
+      { name: "b c", inputSchema: object }
+    ]
+    const before = read(list)
+    const after = read([...list.map((each) => ({ ...each })), { name: "d", inputSchema: object }], before)
+    assert.strictEqual(after.tools.get("a"), before.tools.get("a"))
+    assert.strictEqual(after.skipped[0], before.skipped[0])
+    assert.deepEqual([...after.tools.keys()], ["a", "d"])
+    assert.notStrictEqual(
+      read([{ name: "a", inputSchema: object, title: "A" }], before).tools.get("a"),
+      before.tools.get("a")
+    )
+  })
+
   it("that is listed twice is offered from neither place, whichever came first", () => {
     const { skipped, tools } = read([
       { name: "a", inputSchema: object },

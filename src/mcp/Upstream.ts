@@ -79,10 +79,6 @@ export interface Upstream {
   readonly use: <A>(
     use: (session: Session) => Effect.Effect<A, UpstreamError>
   ) => Effect.Effect<A, UpstreamError>
-  /** Uses its connection where there is one. */
-  readonly useIfReady: <A>(
-    use: (session: Session) => Effect.Effect<A, UpstreamError>
-  ) => Effect.Effect<A | undefined, UpstreamError>
 }
 
 /** A connection, for as long as anybody uses it. */
@@ -116,8 +112,8 @@ const backoff = Retry.exponential({
   jitter: { proportional: 0.5 }
 })
 
-/** Between two looks at lists that change all the time. */
-const betweenRefreshes = Duration.millis(250)
+/** Between two looks at lists that change all the time, longer and longer; milliseconds. */
+const betweenLooks = { first: 250, longest: 30_000 }
 
 // --- make ------------------------------------------------------------------
 
@@ -201,11 +197,11 @@ export const make = Effect.fnUntraced(function* (
     /** Looks again at what has changed, one look at a time, however often it changes. */
     const keepUp = (current: Live): Effect.Effect<void> =>
       Effect.gen(function* () {
-        while (dirty.size > 0) {
+        for (let gap = betweenLooks.first; dirty.size > 0; gap = Math.min(gap * 2, betweenLooks.longest)) {
           const changed = new Set(dirty)
           dirty.clear()
           yield* refresh(current.session, changed)
-          yield* Effect.sleep(betweenRefreshes)
+          yield* Effect.sleep(Duration.millis(gap))
         }
       }).pipe(
         Effect.catch((error) => Effect.logDebug(error.message)),
@@ -378,9 +374,7 @@ export const make = Effect.fnUntraced(function* (
             ? Effect.flatMap(live, (second) => (second === first ? Effect.fail(error) : using(second, use)))
             : Effect.fail(error)
         )
-      ),
-    useIfReady: (use) =>
-      Effect.suspend(() => (state._tag === "Ready" ? using(state.live, use) : Effect.succeed(undefined)))
+      )
   }
 })
 

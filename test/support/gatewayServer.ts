@@ -19,6 +19,7 @@ export interface Plan {
    * - `huge`: prints one line without an end.
    * - `stubborn`: does not end when it is asked to, and leaves a process behind that does not either.
    * - `endless`: its list of tools has no end.
+   * - `toolless`: has no tools, and says so.
    */
   readonly mode?:
     | "well"
@@ -31,6 +32,7 @@ export interface Plan {
     | "huge"
     | "stubborn"
     | "endless"
+    | "toolless"
   /** A file that holds its list of tools as JSON; else it has those below. */
   readonly tools?: string
   /** A file that it appends to what happens to it, a line each. */
@@ -167,7 +169,7 @@ function serve(plan: Plan): void {
       initialized = true
       answer(id, {
         protocolVersion,
-        capabilities: { tools: { listChanged: true } },
+        capabilities: mode === "toolless" ? {} : { tools: { listChanged: true } },
         serverInfo: { name: "scripted", version: "1" }
       })
     },
@@ -176,6 +178,7 @@ function serve(plan: Plan): void {
     },
     "notifications/cancelled": (_, { requestId }) => note(`cancelled ${String(requestId)}`),
     "tools/list": (id, { cursor }) => {
+      if (mode === "toolless") return send({ id, error: { code: -32601, message: "Method not found" } })
       note("listed")
       const page = Number(cursor ?? 0)
       answer(

@@ -16,6 +16,7 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client"
 import { Bucket } from "./bucket.ts"
+import { ended, hasGroups, linesOf, living, signalGroup } from "./processGroup.ts"
 
 export interface Options {
   readonly command: string
@@ -26,7 +27,7 @@ export interface Options {
   readonly maxMessageBytes: number
   /** Milliseconds. */
   readonly now: () => number
-  /** A line that the process has written to its standard error, cut; those beyond 50 a second are left out. */
+  /** A line that the process has written to its standard error, cut. */
   readonly onStderr: (line: string) => void
 }
 
@@ -107,7 +108,7 @@ export class ChildProcessTransport implements Transport {
       child.stdin?.on("error", (error) => this.onerror?.(error))
       child.stdout?.on("error", (error) => this.onerror?.(error))
       child.stdout?.on("data", (chunk: Buffer) => this.#read(chunk))
-      if (child.stderr !== null) linesOf(child.stderr, this.#options.now, this.#options.onStderr)
+      if (child.stderr !== null) linesOf(child.stderr, this.#options.onStderr)
     })
   }
 
@@ -254,67 +255,3 @@ export class ChildProcessTransport implements Transport {
 
 const notConnected = (): Error =>
   Object.assign(new Error("The server's process has ended"), { code: "EPIPE" })
-
-// --- Processes -------------------------------------------------------------
-
-const hasGroups = process.platform !== "win32"
-
-const signalGroup = (child: ChildProcess, signal: NodeJS.Signals): void => {
-  if (child.pid === undefined) return
-  try {
-    if (hasGroups) process.kill(-child.pid, signal)
-    else child.kill(signal)
-  } catch {
-    // Nobody of it is left.
-  }
-}
-
-/** Whether the process has ended before so many milliseconds are over. */
-const ended = (child: ChildProcess, within: number): Promise<boolean> =>
-  child.exitCode !== null || child.signalCode !== null
-    ? Promise.resolve(true)
-    : new Promise((resolve) => {
-        const timer = setTimeout(() => resolve(false), within)
-        child.once("exit", () => {
-          clearTimeout(timer)
-          resolve(true)
-        })
-      })
-
-/** Processes of which this one must not leave any behind, however it ends. */
-class Living {
-  readonly #children = new Set<ChildProcess>()
-  readonly #onExit = (): void => {
-    for (const child of this.#children) signalGroup(child, "SIGKILL")
-  }
-
-  add(child: ChildProcess): void {
-    if (this.#children.size === 0) process.on("exit", this.#onExit)
-    this.#children.add(child)
-  }
-
-  delete(child: ChildProcess): void {
-    if (this.#children.delete(child) && this.#children.size === 0) process.off("exit", this.#onExit)
-  }
-}
-const living = new Living()
-
-// --- Standard error --------------------------------------------------------
-
-const maxLine = 1000
-
-const linesOf = (stream: NodeJS.ReadableStream, now: () => number, onLine: (line: string) => void): void => {
-  const bucket = new Bucket(200, 50, now)
-  let line = ""
-  stream.on("error", () => undefined)
-  stream.setEncoding("utf8")
-  stream.on("data", (text: string) => {
-    const lines = text.split("\n")
-    for (const [index, part] of lines.entries()) {
-      line = (line + part).slice(0, maxLine)
-      if (index === lines.length - 1) return
-      if (line.trim() !== "" && bucket.take()) onLine(line)
-      line = ""
-    }
-  })
-}

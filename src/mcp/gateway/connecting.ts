@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { version } from "../../internal/version.ts"
 import type * as Upstream from "../Upstream.ts"
+import { Bucket } from "./bucket.ts"
 import type { Calls } from "./calls.ts"
 import { ChildProcessTransport } from "./childProcess.ts"
 import { type FindCredential, resolve, type ServerConfig, startTimeoutOf } from "./config.ts"
@@ -19,7 +20,7 @@ export interface Options {
   readonly maxMessageBytes: number
 }
 
-/** Connects to one server. What it prints and what is ignored of it goes to the log, at debug. */
+/** Connects to one server. What it prints and what is ignored of it goes to the log, at debug: 50 lines a second. */
 export const connector = Effect.fnUntraced(function* (
   { environment, find, maxMessageBytes, sdk }: Options,
   name: string,
@@ -29,8 +30,9 @@ export const connector = Effect.fnUntraced(function* (
   const clock = yield* Clock.Clock
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const now = () => clock.currentTimeMillisUnsafe()
+  const lines = new Bucket(200, 50, now)
   const debug = (text: string): void => {
-    run(Effect.logDebug(`${name}: ${text}`))
+    if (lines.take()) run(Effect.logDebug(`${name}: ${text}`))
   }
   const memory: Session.Memory = { older: false, sse: config.type === "sse" }
   return (hooks) =>

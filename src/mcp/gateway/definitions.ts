@@ -65,7 +65,11 @@ export interface Skipped {
 export interface Listing {
   readonly tools: ReadonlyMap<string, Tool>
   readonly skipped: ReadonlyArray<Skipped>
+  /** What each text that was read has come to: reading the same again costs nothing. */
+  readonly known: ReadonlyMap<string, Tool | Skipped>
 }
+
+export const empty: Listing = { tools: new Map(), skipped: [], known: new Map() }
 
 // --- Limits ----------------------------------------------------------------
 
@@ -92,13 +96,16 @@ const name = /^[A-Za-z0-9_.\-/]{1,128}$/
 
 // --- Reading ---------------------------------------------------------------
 
-/** Reads a list of tools. */
-export const read = (raw: ReadonlyArray<unknown>): Listing => {
+/** Reads a list of tools; what stood in the one before as it does now is not read again. */
+export const read = (raw: ReadonlyArray<unknown>, before: Listing = empty): Listing => {
+  const known = new Map<string, Tool | Skipped>()
   const tools = new Map<string, Tool>()
   const skipped: Array<Skipped> = []
   const twice = new Set<string>()
   for (const each of raw.slice(0, maxTools)) {
-    const found = readOne(each)
+    const text = JSON.stringify(each)
+    const found = before.known.get(text) ?? readOne(each)
+    known.set(text, found)
     if ("why" in found) skipped.push(found)
     else if (tools.has(found.definition.name)) twice.add(found.definition.name)
     else tools.set(found.definition.name, found)
@@ -111,7 +118,7 @@ export const read = (raw: ReadonlyArray<unknown>): Listing => {
   if (raw.length > maxTools) {
     skipped.push({ tool: `${raw.length - maxTools} more`, why: `a server may have ${maxTools} tools` })
   }
-  return { tools, skipped }
+  return { tools, skipped, known }
 }
 
 /** Reads one tool. Never throws. */

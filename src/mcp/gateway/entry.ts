@@ -6,7 +6,7 @@ import type { Lists, Upstream } from "../Upstream.ts"
 import { caller } from "./caller.ts"
 import type { Calls } from "./calls.ts"
 import { isWanted, prefixOf, type ServerConfig } from "./config.ts"
-import { type Listing, read as readListing, type Skipped } from "./definitions.ts"
+import { empty, type Listing, read as readListing, type Skipped } from "./definitions.ts"
 import * as Drift from "./drift.ts"
 import { failureOf, UpstreamError } from "./errors.ts"
 import * as Offers from "./offers.ts"
@@ -49,7 +49,7 @@ export const make = (
   prefix: prefixOf(name, config),
   calls,
   upstream,
-  listing: { tools: new Map(), skipped: [] },
+  listing: empty,
   offers: Offers.none,
   pins,
   standing: pins === undefined ? nothing : { ...nothing, usable: pins.tools },
@@ -68,8 +68,8 @@ export const look = Effect.fnUntraced(function* (
   /** Whether what is seen for the first time is accepted. */
   trusting: boolean
 ): Effect.fn.Return<void, UpstreamError> {
-  const { items, whole } = yield* session.list("tools")
-  const read = readListing(items)
+  const { items, whole } = session.offers.tools ? yield* session.list("tools") : { items: [], whole: true }
+  const read = readListing(items, entry.listing)
   entry.listing = whole
     ? read
     : { ...read, skipped: [...read.skipped, { tool: "others", why: "its list has no end" }] }
@@ -136,6 +136,9 @@ export const accept = Effect.fnUntraced(function* (
 
 // --- Offering --------------------------------------------------------------
 
+/** Of a name in MCP. */
+const longest = 128
+
 export interface Offered {
   readonly tools: ReadonlyArray<Implemented>
   readonly shadowed: ReadonlyArray<Skipped>
@@ -152,6 +155,13 @@ export const toolsOf = (entry: Entry, taken: Set<string>): Offered => {
     if (!isWanted(entry.config, [exposed, tool])) return
     if (taken.has(exposed)) {
       shadowed.push({ tool, why: `another one is named ${exposed}: give one of the servers a prefix` })
+      return
+    }
+    if (exposed.length > longest) {
+      shadowed.push({
+        tool,
+        why: `${exposed} is longer than ${longest} characters: give the server a shorter prefix`
+      })
       return
     }
     taken.add(exposed)

@@ -115,6 +115,9 @@ export class HttpTransport implements Transport {
 /** The code of the error that a request is given whose stream ended early; of those that servers may use as they like. */
 export const endedEarly = -32_050
 
+/** The code of the error of a message that is too large. */
+export const tooLarge = "ERR_TOO_LARGE"
+
 const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 1000).unref())
 
 // --- Requests --------------------------------------------------------------
@@ -139,8 +142,11 @@ const capped = (response: Response, body: ReadableStream<Uint8Array>, maxBytes: 
       transform: (chunk, controller) => {
         const end = streams ? endOfEvent(chunk) : -1
         bytes = end === -1 ? bytes + chunk.length : chunk.length - end
-        if (bytes > maxBytes) controller.error(new Error(`A message is larger than ${maxBytes} bytes`))
-        else controller.enqueue(chunk)
+        if (bytes <= maxBytes) controller.enqueue(chunk)
+        else {
+          const error = new Error(`its answer is larger than ${maxBytes} bytes`)
+          controller.error(Object.assign(error, { code: tooLarge }))
+        }
       }
     })
   )

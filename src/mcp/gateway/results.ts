@@ -26,7 +26,7 @@ export const reader = ({ outputSchema }: Definition): ((raw: unknown) => Result.
     if (!ArgumentLimits.fits(raw, limits)) return Result.fail("it is nested too deeply, or is no JSON")
     if (!isRecord(raw)) return Result.fail("it is no result of a tool")
     const { _meta, content = [], inputRequests, isError, requestState, resultType, structuredContent } = raw
-    const meta = isRecord(_meta) ? { _meta } : {}
+    const meta = metaOf(_meta)
     if (resultType === "input_required") {
       return Result.succeed({
         isError: false,
@@ -60,3 +60,12 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
   value !== null && typeof value === "object" && !Array.isArray(value)
 
 const isPart = (part: unknown): boolean => isRecord(part) && typeof part["type"] === "string"
+
+/** Not what this gateway says of its calls itself, nor what the protocol says of the server that answers: that is this one. */
+const reserved = /^(?:interlock|(?:[a-z0-9.-]+\.)?(?:modelcontextprotocol|mcp)(?:\.[a-z0-9.-]+)?)\//
+
+const metaOf = (meta: unknown): { readonly _meta?: Record<string, unknown> } => {
+  if (!isRecord(meta)) return {}
+  const own = Object.entries(meta).filter(([key]) => !reserved.test(key))
+  return own.length === 0 ? {} : { _meta: Object.fromEntries(own) }
+}

@@ -20,7 +20,8 @@ import * as Retry from "../../Retry.ts"
 import type { ChildProcessTransport } from "./childProcess.ts"
 import type { Definition } from "./definitions.ts"
 import { shown, UpstreamError } from "./errors.ts"
-import { endedEarly, type HttpTransport } from "./http.ts"
+import type { HttpTransport } from "./http.ts"
+import { calling, connecting, messageOf, statusOf } from "./sdkErrors.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -63,7 +64,12 @@ export interface Session {
   /** Since 2026-07-28 a server asks by its results, and is asked again. */
   readonly asksByResult: boolean
   readonly server: { readonly name: string; readonly version: string } | undefined
-  readonly offers: { readonly prompts: boolean; readonly resources: boolean; readonly completions: boolean }
+  readonly offers: {
+    readonly tools: boolean
+    readonly prompts: boolean
+    readonly resources: boolean
+    readonly completions: boolean
+  }
   /** What a list holds, page after page; `false` where it has no end. */
   readonly list: (
     what: "tools" | "prompts" | "resources" | "resourceTemplates"
@@ -148,7 +154,7 @@ interface Failed {
 const reasonOf =
   ({ hide, name, timeout }: Options) =>
   ({ ending, error }: Failed): UpstreamError =>
-    connecting(name, error, ending, timeout, hide)
+    connecting({ server: name, ending, hide }, error, timeout)
 
 const isOtherEra = ({ error }: Failed, { memory, otherwise, sdk }: Options): boolean => {
   if (memory.older || memory.sse || otherwise === undefined) return false
@@ -257,7 +263,7 @@ const makeSession = (
   transport: Transport,
   asksByResult: boolean
 ): Session => {
-  const fail = (error: unknown) => calling(sdk, name, error, transport.ending, hide)
+  const fail = (error: unknown) => calling(sdk, { server: name, ending: transport.ending, hide }, error)
   /** A promise of the client's, whose signal is aborted by interruption. */
   const asking = <A>(ask: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, UpstreamError> =>
     Effect.callback<A, UpstreamError>((resume, signal) => {
@@ -294,6 +300,7 @@ const makeSession = (
     server:
       version === undefined ? undefined : { name: shown(version.name), version: shown(version.version) },
     offers: {
+      tools: capabilities.tools !== undefined,
       prompts: capabilities.prompts !== undefined,
       resources: capabilities.resources !== undefined,
       completions: capabilities.completions !== undefined
@@ -365,108 +372,4 @@ const anything: Sdk.StandardSchemaV1<unknown, unknown> = {
 
 const unchecked: Sdk.jsonSchemaValidator = {
   getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined })
-}
-
-// --- What went wrong -------------------------------------------------------
-
-const statusOf = (error: unknown): number | undefined => {
-  const data = (error as { readonly data?: { readonly status?: unknown } } | null)?.data
-  return typeof data?.status === "number" ? data.status : undefined
-}
-
-/** The code of Node's own errors, also of one that is wrapped. */
-const codeOf = (error: unknown): string | undefined => {
-  for (let each = error, depth = 0; each instanceof Error && depth < 4; each = each.cause, depth++) {
-    if ("code" in each && typeof each.code === "string" && /^(?:E[A-Z]{3,}|UND_ERR_\w+)$/.test(each.code))
-      return each.code
-  }
-  return undefined
-}
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
-
-const connecting = (
-  server: string,
-  error: unknown,
-  ending: string | undefined,
-  timeout: Duration.Duration,
-  hide: (text: string) => string
-): UpstreamError => {
-  const status = statusOf(error)
-  if (status === 401 || status === 403 || (error instanceof Error && error.name === "UnauthorizedError")) {
-    return unauthorized(server, status ?? 401)
-  }
-  const code = codeOf(error)
-  const timedOut = (error as { readonly code?: unknown } | null)?.code === "REQUEST_TIMEOUT"
-  return new UpstreamError({
-    reason: "start",
-    server,
-    detail:
-      ending ??
-      (timedOut
-        ? `it did not answer within ${Duration.format(timeout)}`
-        : status !== undefined
-          ? `it answered with the status ${status}`
-          : code !== undefined
-            ? `it cannot be reached (${code})`
-            : shown(messageOf(error), hide))
-  })
-}
-
-const unauthorized = (server: string, status: number): UpstreamError =>
-  new UpstreamError({
-    reason: "unauthorized",
-    server,
-    detail: `it answered with the status ${status}; give it a credential or headers`
-  })
-
-const calling = (
-  sdk: typeof Sdk,
-  server: string,
-  error: unknown,
-  ending: string | undefined,
-  hide: (text: string) => string
-): UpstreamError => {
-  const lost = (detail: string, sent: boolean) =>
-    new UpstreamError({ reason: "lost", server, detail, code: sent ? "ECONNRESET" : "ECONNREFUSED" })
-  if (error instanceof sdk.ProtocolError) {
-    if (error.code === endedEarly) {
-      const code = "ERR_STREAM_PREMATURE_CLOSE"
-      return new UpstreamError({ reason: "lost", server, detail: "its answer ended early", code })
-    }
-    return new UpstreamError({
-      reason: "answer",
-      server,
-      detail: shown(error.message, hide),
-      code: error.code
-    })
-  }
-  const status = statusOf(error)
-  if (status === 401 || status === 403) return unauthorized(server, status)
-  // A session that the server has forgotten: nothing of the call was looked at.
-  if (status === 404) return lost("it has ended the session", false)
-  if (status !== undefined) {
-    return new UpstreamError({
-      reason: "answer",
-      server,
-      detail: `it answered with the status ${status}`,
-      status
-    })
-  }
-  if (error instanceof sdk.SdkError) {
-    switch (error.code) {
-      case sdk.SdkErrorCode.NotConnected:
-        return lost(ending ?? "it is not connected", false)
-      case sdk.SdkErrorCode.ConnectionClosed:
-        return lost(ending ?? "the connection was closed", true)
-      default:
-        return new UpstreamError({ reason: "result", server, detail: shown(error.message, hide) })
-    }
-  }
-  const code = codeOf(error)
-  const notSent = code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EPIPE"].includes(code)
-  return lost(
-    ending ?? (code === undefined ? "the connection failed" : `the connection failed (${code})`),
-    !notSent
-  )
 }
