@@ -25,7 +25,7 @@
  * redirect is followed where it stays at its origin; elsewhere it is a failure that says where it leads.
  *
  * **What is left out** is in `skipped`, with its place and the reason. A document that cannot be used at all
- * is an `OpenApiError`.
+ * is an `OpenApiError`. Callbacks, links and webhooks are not read, nor are other documents that one refers to.
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"

@@ -36,6 +36,7 @@ const annotationsOf = ({ method, tags }: Operation): Annotations => {
 
 const Failure = Schema.Union([OutboundHttp.OutboundError, OutboundHttp.StatusFailure, OpenApiError])
 
+/** The tool of this name; `all` is said of every tool, `own` of this one. */
 export const make = (name: string, operation: Operation, all: Annotations, own: Override): Tool.Any => {
   const { description, name: _, ...said } = own
   const tool = Tool.dynamic(name, {
