@@ -46,7 +46,7 @@ export { type Method, methods, OutboundError, type OutboundRequest }
 /** Any status is a response. */
 export interface OutboundResponse {
   readonly status: number
-  /** In lower case. Values that show the credential are masked, here and in the body. */
+  /** In lower case. Where a server writes the whole credential back, it is masked, here and in the body. */
   readonly headers: Readonly<Record<string, string>>
   /** Of the last hop, without the credential. */
   readonly url: string
@@ -223,7 +223,7 @@ const make = Effect.fnUntraced(function* (
     const follows = request.followRedirects ?? true
     let hop = yield* begin(request, credentials)
     // Also of hops that no longer carry it: a server may pass on what it was told.
-    const forms = hop.credential === undefined ? [] : Secrets.formsOf(hop.credential)
+    const echo = hop.credential === undefined ? undefined : Secrets.echoOf(hop.credential)
     let received = yield* send(hop, timeout, follows)
     let redirects = 0
     let seeOther = false
@@ -244,7 +244,7 @@ const make = Effect.fnUntraced(function* (
       received = yield* Effect.mapError(send(hop, timeout, follows), afterSending)
       redirects++
     }
-    return shown(hop, received, { redirects, seeOther }, forms)
+    return shown(hop, received, { redirects, seeOther }, echo)
   })
 
   return OutboundHttp.of({ request })
@@ -259,13 +259,13 @@ const shown = (
   { target }: Hops.Hop,
   { body, headers, status }: Exchange.Received,
   way: Pick<OutboundResponse, "redirects" | "seeOther">,
-  forms: ReadonlyArray<string>
+  echo: RegExp | undefined
 ): OutboundResponse => ({
   status,
-  headers: Object.fromEntries([...headers].map(([name, value]) => [name, Secrets.hidden(forms, value)])),
-  url: Secrets.hidden(forms, target.url.href),
+  headers: Object.fromEntries([...headers].map(([name, value]) => [name, Secrets.hidden(echo, value)])),
+  url: Secrets.hidden(echo, target.url.href),
   ...way,
-  body: Secrets.hiddenBytes(forms, body)
+  body: Secrets.hiddenBytes(echo, body)
 })
 
 const rangesOf = (texts: ReadonlyArray<string> = []) =>

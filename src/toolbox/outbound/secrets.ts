@@ -35,8 +35,8 @@ const pairOf = ({ password, username }: Extract<Credential, { readonly type: "ba
 /** Shorter than this, a secret is also a word, and hiding it would tear texts apart. */
 const shortest = 6
 
-/** The ways in which a server may write the secret back. */
-export const formsOf = (credential: Credential): ReadonlyArray<string> => {
+/** What a server may write where it writes the secret back, in bytes that are read as Latin 1; nothing where it is too short. */
+export const echoOf = (credential: Credential): RegExp | undefined => {
   const secret = Redacted.value(
     credential.type === "bearer"
       ? credential.token
@@ -44,30 +44,57 @@ export const formsOf = (credential: Credential): ReadonlyArray<string> => {
         ? credential.password
         : credential.value
   )
-  const forms = [
-    secret,
-    encodeURIComponent(secret),
-    new URLSearchParams([["", secret]]).toString().slice(1),
-    JSON.stringify(secret).slice(1, -1),
-    // Node reads the bytes of a header as Latin 1.
-    Buffer.from(secret, "utf8").toString("latin1"),
-    ...(credential.type === "basic" ? [pairOf(credential)] : [])
-  ]
-  // The longest first: a shorter one may be part of it.
-  return [...new Set(forms)].filter((form) => form.length >= shortest).sort((a, b) => b.length - a.length)
+  const written = credential.type === "basic" ? [pairOf(credential), secret] : [secret]
+  const patterns = written.filter(({ length }) => length >= shortest).map(patternOf)
+  return patterns.length === 0 ? undefined : new RegExp(patterns.join("|"), "g")
 }
+
+/** A text in UTF-8 or UTF-16, any of its characters escaped as in URLs, JSON and HTML: regular expressions of bytes. */
+const patternOf = (text: string): string =>
+  Array.from(text, (character) => {
+    const utf8 = Buffer.from(character, "utf8")
+    const utf16 = Buffer.from(character, "utf16le")
+    const swapped = Buffer.from(utf16).swap16()
+    const point = character.codePointAt(0) ?? 0
+    const ways = [
+      ...[utf16, swapped, utf8].map((bytes) => bytes.toString("hex").replace(/../g, "\\x$&")),
+      escapedBy("%", 2, utf8),
+      escapedBy("\\\\u", 4, swapped),
+      `&#0*${point};`,
+      `&#[xX]0*${anyCase(point.toString(16))};`,
+      ...(escapes.get(character) ?? [])
+    ]
+    return `(?:${ways.join("|")})`
+  }).join("")
+
+const escapedBy = (prefix: string, digits: 2 | 4, bytes: Buffer): string =>
+  bytes.toString("hex").replace(digits === 2 ? /../g : /..../g, (each) => prefix + anyCase(each))
+
+const anyCase = (hex: string): string => hex.replace(/[a-f]/g, (digit) => `[${digit}${digit.toUpperCase()}]`)
+
+/** Escapes of single characters: those of JSON, of HTML and of forms. */
+const escapes = new Map([
+  [" ", ["\\+"]],
+  ['"', ['\\\\"', "&quot;"]],
+  ["'", ["&apos;"]],
+  ["&", ["&amp;"]],
+  ["/", ["\\\\/"]],
+  ["<", ["&lt;"]],
+  [">", ["&gt;"]],
+  ["\\", ["\\\\\\\\"]]
+])
 
 const mask = "<redacted>"
 
-/** A text without the secret. */
-export const hidden = (forms: ReadonlyArray<string>, text: string): string =>
-  forms.reduce((shown, form) => shown.replaceAll(form, mask), text)
+/** A text without the secret; of bytes that were read as Latin 1. */
+export const hidden = (echo: RegExp | undefined, text: string): string =>
+  echo === undefined ? text : text.replaceAll(echo, mask)
 
 /** Bytes without the secret. */
-export const hiddenBytes = (forms: ReadonlyArray<string>, bytes: Uint8Array): Uint8Array => {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (!forms.some((form) => buffer.includes(form))) return bytes
-  // Latin 1 keeps every byte as it is; the forms are read as the bytes that they are.
-  const forBytes = forms.map((form) => Buffer.from(form, "utf8").toString("latin1"))
-  return new Uint8Array(Buffer.from(hidden(forBytes, buffer.toString("latin1")), "latin1"))
+export const hiddenBytes = (echo: RegExp | undefined, bytes: Uint8Array): Uint8Array => {
+  if (echo === undefined) return bytes
+  // Latin 1 keeps every byte as it is.
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1")
+  const shown = hidden(echo, text)
+  return shown === text ? bytes : new Uint8Array(Buffer.from(shown, "latin1"))
 }
