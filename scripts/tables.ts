@@ -4,9 +4,11 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import type { Tool } from "effect/ai"
 import * as Completions from "effect/cli/Completions"
-import { Defaults, Settings, ToolError } from "effect-interlock"
+import { Defaults, Settings, ToolAnnotations, ToolError } from "effect-interlock"
 import { exitCodes } from "effect-interlock/cli"
+import * as Toolbox from "effect-interlock/toolbox"
 import { root } from "../src/cli/main.ts"
 import { doors } from "../test/support/doors.ts"
 import { laws } from "../test/support/laws.ts"
@@ -75,6 +77,25 @@ const commands = () => {
   return tableOf(["command", ""], listed(Completions.fromCommand(root), ""))
 }
 
+const toolbox = () => {
+  const said = (facts: ToolAnnotations.ToolFacts) => [
+    ...(facts.readonly === true ? ["read-only"] : []),
+    ...(facts.destructive === true ? ["destructive"] : []),
+    ...(facts.idempotent === true ? ["idempotent"] : []),
+    ...(facts.sendsData === true ? ["sends data"] : []),
+    ...(facts.trust === "untrusted" ? ["untrusted output"] : [])
+  ]
+  const { Calculator, Email, Files, HttpRequest, Notes, Slack } = Toolbox
+  const rows = [Calculator, HttpRequest, Files, Notes, Email, Slack].flatMap(({ toolkit }) =>
+    Object.values<Tool.Any>(toolkit.tools).map((tool) => {
+      const facts = ToolAnnotations.read(tool)
+      const needs = (facts.capabilities ?? []).map(code).join(" ")
+      return [code(facts.name), needs === "" ? "nothing" : needs, said(facts).join(", "), facts.risk]
+    })
+  )
+  return tableOf(["tool", "needs", "says of itself", "risk"], rows)
+}
+
 const defaults = () =>
   tableOf(
     ["default", "value"],
@@ -92,7 +113,8 @@ const tables: ReadonlyMap<string, () => string> = new Map([
   ["settings", settings],
   ["defaults", defaults],
   ["exits", exits],
-  ["commands", commands]
+  ["commands", commands],
+  ["toolbox", toolbox]
 ])
 
 /** The page with each of its tables as the code has it now. Throws for a table that does not exist or has no end. */
@@ -115,7 +137,13 @@ const splitOnce = (text: string, separator: string): [string, string] => {
 
 if (import.meta.main) {
   const check = process.argv.includes("--check")
-  for (const page of ["README.md", "docs/laws.md", "docs/configuration.md", "docs/cli.md"]) {
+  for (const page of [
+    "README.md",
+    "docs/laws.md",
+    "docs/configuration.md",
+    "docs/cli.md",
+    "docs/toolbox.md"
+  ]) {
     const path = join(folder, page)
     if (!existsSync(path)) continue
     const text = readFileSync(path, "utf8")
