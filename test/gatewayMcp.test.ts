@@ -2,8 +2,8 @@
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import type { Client, ClientOptions } from "@modelcontextprotocol/client"
-import { Context, Deferred, Effect, Fiber } from "effect"
-import { Gateway } from "effect-interlock/mcp"
+import { Context, Deferred, Effect, Fiber, Layer } from "effect"
+import { Gateway, Pins } from "effect-interlock/mcp"
 import { folder, notes, reference, scripted, textOf, until, write } from "./support/gateway.ts"
 import { fixtureServer, front } from "./support/gatewayFront.ts"
 import { ownTools } from "./support/gatewayServer.ts"
@@ -219,6 +219,58 @@ for (const era of eras) {
     )
   })
 }
+
+describe("prompts of a server", () => {
+  const listedPrompts = (client: Client) =>
+    Effect.promise(async () => (await client.listPrompts()).prompts.map(({ name }) => name).sort())
+
+  it.live("come and go with it, and those that hide something never come", () =>
+    Effect.gen(function* () {
+      const prompts = join(yield* folder, "prompts.json")
+      const hidden = { name: "hidden", description: "\u200bA prompt." }
+      write(prompts, [{ name: "a" }, { name: "b", description: null }, hidden, { description: "nameless" }])
+      const { behind, url } = yield* front({ servers: { one: scripted({ prompts }) } })
+      const gateway = Context.get(behind, Gateway.Gateway)
+      const client = yield* connect("2025-11-25", overHttp(url))
+      assert.deepEqual(yield* listedPrompts(client), ["one__a", "one__b"])
+      const [status] = yield* gateway.status
+      assert.deepEqual(
+        status?.skipped.map(({ tool }) => tool),
+        ["prompt hidden", "prompt"]
+      )
+      write(prompts, [{ name: "b" }, { name: "c" }])
+      yield* gateway.restart("one")
+      assert.deepEqual(yield* until(listedPrompts(client), (names) => names.includes("one__c")), [
+        "one__b",
+        "one__c"
+      ])
+      const get = (name: string) =>
+        Effect.promise(() =>
+          client.getPrompt({ name }).then(
+            ({ messages }) => textOf({ content: messages.map(({ content }) => content) }),
+            (error: Error) => error.message
+          )
+        )
+      assert.strictEqual(yield* get("one__c"), "the prompt c")
+      assert.include(yield* get("one__a"), "not found")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("are there again without a call, where it was known to have some", () =>
+    Effect.gen(function* () {
+      const prompts = join(yield* folder, "prompts.json")
+      write(prompts, [{ name: "a" }])
+      const pins = Layer.succeedContext(yield* Layer.build(Pins.layerMemory))
+      const servers = { one: scripted({ prompts }), two: scripted() }
+      yield* Effect.scoped(front({ servers }, pins))
+      const { behind, url } = yield* front({ servers }, pins)
+      const client = yield* connect("2025-11-25", overHttp(url))
+      yield* until(listedPrompts(client), (names) => names.includes("one__a"))
+      const states = (yield* Context.get(behind, Gateway.Gateway).status).map(({ state }) => state)
+      assert.deepEqual(states, ["ready", "idle"])
+    }).pipe(Effect.scoped)
+  )
+})
 
 describe("what a server asks", () => {
   it.live("reaches the client of the call, and says who asks", () =>

@@ -35,6 +35,8 @@ export interface Plan {
     | "toolless"
   /** A file that holds its list of tools as JSON; else it has those below. */
   readonly tools?: string
+  /** A file that holds its list of prompts as JSON; without one it has none. */
+  readonly prompts?: string
   /** A file that it appends to what happens to it, a line each. */
   readonly log?: string
   /** The process id of what it leaves behind goes to this file. */
@@ -169,7 +171,10 @@ function serve(plan: Plan): void {
       initialized = true
       answer(id, {
         protocolVersion,
-        capabilities: mode === "toolless" ? {} : { tools: { listChanged: true } },
+        capabilities: {
+          ...(mode === "toolless" ? {} : { tools: { listChanged: true } }),
+          ...(plan.prompts === undefined ? {} : { prompts: {} })
+        },
         serverInfo: { name: "scripted", version: "1" }
       })
     },
@@ -188,6 +193,11 @@ function serve(plan: Plan): void {
           : { tools: list() }
       )
     },
+    "prompts/list": (id) => answer(id, { prompts: JSON.parse(readFileSync(String(plan.prompts), "utf8")) }),
+    "prompts/get": (id, { name }) =>
+      answer(id, {
+        messages: [{ role: "user", content: { type: "text", text: `the prompt ${String(name)}` } }]
+      }),
     "tools/call": (id, { _meta, arguments: args, name }) => {
       const run = calls[String(name)]
       if (run === undefined) send({ id, error: { code: -32602, message: `Unknown tool ${String(name)}` } })
