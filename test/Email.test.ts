@@ -595,6 +595,28 @@ layer(Server.layer, { excludeTestServices: true })("Email", (it) => {
       })
     )
 
+    it.effect("is verified whatever the environment says", () =>
+      Effect.gen(function* () {
+        const { NODE_TLS_REJECT_UNAUTHORIZED: before } = process.env
+        yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0"
+          }),
+          () =>
+            Effect.sync(() => {
+              if (before === undefined) delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"]
+              else process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = before
+            })
+        )
+        const other = certificates()
+        for (const port of ["tls", "starttls"] as const) {
+          const { mails, send } = yield* scene(port, { ca: other.ca })
+          assert.strictEqual(failureOf(yield* send({}))?.reason, "tls", port)
+          assert.strictEqual((yield* mails).length, 0)
+        }
+      })
+    )
+
     it.effect("whose host is not in the certificate is given up", () =>
       Effect.gen(function* () {
         const made = certificates("DNS:mail.elsewhere.example")

@@ -141,7 +141,8 @@ const optionsOf = ({
   secure: security === "tls",
   requireTLS: security === "starttls",
   ignoreTLS: security === "none",
-  tls: { minVersion: "TLSv1.2", ...(ca === undefined ? {} : { ca }) },
+  // The environment can change whether certificates are verified.
+  tls: { minVersion: "TLSv1.2", rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) },
   dnsTimeout: connectTimeout,
   connectionTimeout: connectTimeout,
   greetingTimeout: connectTimeout,
