@@ -18,7 +18,9 @@ export const cases = {
   imports: { load: () => import("./imports.ts"), seconds: 120 },
   stages: { load: () => import("./stages.ts"), seconds: 120 },
   scale: { load: () => import("./scale.ts"), seconds: 120 },
-  redaction: { load: () => import("./redaction.ts"), seconds: 60 }
+  redaction: { load: () => import("./redaction.ts"), seconds: 60 },
+  cancel: { load: () => import("./cancel.ts"), seconds: 120 },
+  gateway: { load: () => import("./gateway.ts"), seconds: 180 }
 } as const satisfies Readonly<Record<string, Case>>
 export type CaseName = keyof typeof cases
 
