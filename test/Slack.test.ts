@@ -150,6 +150,20 @@ layer(Server.layer, { excludeTestServices: true })("Slack", (it) => {
       })
     )
 
+    it.effect("is not posted where Slack would cut it: escaped, it is longer than it was", () =>
+      Effect.gen(function* () {
+        const { post, seen } = yield* scene()
+        const result = yield* post({ text: "<".repeat(10_001) })
+        const error = failureOf(result)
+        assert.deepStrictEqual(
+          [error?.reason, result.error?.class, result.attempts],
+          ["too_long", "Caller", 1]
+        )
+        assert.strictEqual((yield* seen).length, 0)
+        assert.strictEqual((yield* post({ text: "<".repeat(10_000) })).status, "success")
+      })
+    )
+
     it.effect("mentions and shows what the operator allows", () =>
       Effect.gen(function* () {
         const text = "<!here> <@U0000000001> <!subteam^S0000000001> <!date^1^x|y> <https://a.example|b>"

@@ -104,11 +104,12 @@ export const layer = (
 
       return {
         slack_post_message: (params) => {
-          const { channel, text, thread_ts } = params
+          const { channel, thread_ts } = params
+          const text = Text.escape(params.text, mentions)
           const post = request((client) =>
             client.chat.postMessage({
               channel,
-              text: Text.escape(text, mentions),
+              text,
               parse: "none",
               link_names: false,
               unfurl_links: unfurl,
@@ -117,7 +118,7 @@ export const layer = (
             })
           )
           return Effect.andThen(
-            allowed(channel),
+            text.length > Text.maxLength ? Effect.fail(SlackError.make("too_long")) : allowed(channel),
             once(
               params,
               Effect.map(post, (answer) => ({ channel: answer.channel ?? channel, ts: answer.ts ?? "" }))

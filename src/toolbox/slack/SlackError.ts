@@ -12,6 +12,7 @@ const row = (errorClass: ErrorClass, message: string) => ({ class: errorClass, m
 /** What each reason means. What is wrong with the app in Slack is a bug of the tool. */
 const reasons = {
   channel_not_allowed: row("Policy", "This channel is not among those that may be used."),
+  too_long: row("Caller", "The message is longer than Slack takes; it would have been cut."),
   refused: row("Caller", "Slack refuses the call."),
   rate_limited: row("Overload", "Slack takes no more calls for now; nothing was done."),
   unavailable: row("Retryable", "Slack cannot do it now; nothing was done."),

@@ -4,6 +4,9 @@
  * are shown as they are (Slack's "Formatting text for app surfaces").
  */
 
+/** Slack cuts what is longer, of the text as it is sent. */
+export const maxLength = 40_000
+
 /** Which mentions stay mentions: none, those of people, or also those of groups and of everyone. */
 export type Mentions = "none" | "users" | "all"
 

@@ -4,6 +4,7 @@ import * as Toolkit from "effect/ai/Toolkit"
 import * as Schema from "effect/Schema"
 import * as ToolAnnotations from "../../ToolAnnotations.ts"
 import * as SlackError from "./SlackError.ts"
+import * as Text from "./text.ts"
 
 const optional = Schema.optionalKey
 
@@ -54,7 +55,7 @@ const slack_post_message = Tool.make("slack_post_message", {
     "Posts a message to a Slack channel, or as a reply to a thread. *bold*, _italic_ and `code` are shown as such.",
   parameters: Schema.Struct({
     channel: Channel,
-    text: text("The message.").check(Schema.isBetweenLength(1, 40_000)),
+    text: text("The message.").check(Schema.isBetweenLength(1, Text.maxLength)),
     thread_ts: optional(thread("The ts of the message that is answered."))
   }),
   success: Schema.Struct({ channel: Schema.String, ts: Schema.String }),
