@@ -1157,7 +1157,7 @@ describe("options", () => {
         [{ allowedDomains: ["*"], deniedAddresses: ["localhost"] }, "must be an address"],
         [{ allowedDomains: ["*"], maxRedirects: -1 }, "OutboundHttp: maxRedirects"],
         [{ allowedDomains: ["*"], maxResponseBytes: 0 }, "OutboundHttp: maxResponseBytes"],
-        [{ allowedDomains: ["*"], connectTimeout: "0 seconds" }, "OutboundHttp: connectTimeout"],
+        [{ allowedDomains: ["*"], connectTimeout: "0 seconds" }, "longer than 0"],
         [{ allowedDomains: ["*"], readTimeout: "soon" }, "readTimeout"],
         [{ allowedDomains: ["*"], readTimeout: "Infinity" }, "OutboundHttp: readTimeout"],
         [{ allowedDomains: ["*"], allowedPorts: [70_000] }, "OutboundHttp: allowedPorts"],

@@ -26,11 +26,11 @@ import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type { CurrentCall } from "../CurrentCall.ts"
 import * as Handlers from "../Handlers.ts"
+import { Period } from "../internal/period.ts"
 import * as ToolAnnotations from "../ToolAnnotations.ts"
 import * as Toolset from "../Toolset.ts"
 import * as OutboundHttp from "./OutboundHttp.ts"
 import * as Content from "./outbound/content.ts"
-import { DurationInput } from "./outbound/durationInput.ts"
 import { problem } from "./outbound/error.ts"
 import { isValue } from "./outbound/headers.ts"
 
@@ -50,7 +50,7 @@ export const Options = Schema.Struct({
    */
   circuit: Schema.optionalKey(Schema.NonEmptyString),
   /** For an attempt, redirects included; 1 minute. */
-  timeout: Schema.optionalKey(DurationInput)
+  timeout: Schema.optionalKey(Period)
 })
 export type Options = typeof Options.Type
 

@@ -24,13 +24,13 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Domains from "../internal/domains.ts"
 import { millis, whole } from "../internal/options.ts"
+import { Period } from "../internal/period.ts"
 import * as SecurityPolicy from "../SecurityPolicy.ts"
 import type { Classification } from "../ToolAnnotations.ts"
 import { Credentials } from "./Credentials.ts"
 import * as Addresses from "./outbound/addresses.ts"
 import * as Content from "./outbound/content.ts"
 import * as Dial from "./outbound/dial.ts"
-import { DurationInput } from "./outbound/durationInput.ts"
 import { codes, OutboundError, problem } from "./outbound/error.ts"
 import * as Exchange from "./outbound/exchange.ts"
 import * as Hops from "./outbound/hops.ts"
@@ -85,9 +85,9 @@ export const Options = Schema.Struct({
   /** Ports beside 80 and 443. */
   allowedPorts: Schema.optionalKey(Schema.Array(Schema.Int)),
   /** Looking the name up, connecting and securing the connection, for each hop; 5 seconds. */
-  connectTimeout: Schema.optionalKey(DurationInput),
+  connectTimeout: Schema.optionalKey(Period),
   /** From the connection to the last byte, for each hop; 30 seconds. */
-  readTimeout: Schema.optionalKey(DurationInput),
+  readTimeout: Schema.optionalKey(Period),
   /** 5. */
   maxRedirects: Schema.optionalKey(Schema.Int),
   /** Of a body, as it comes and decompressed; 1 MiB. */
