@@ -723,6 +723,48 @@ describe("a batch that is ended early", () => {
     )
   )
 
+  it.effect("writes nothing down as begun that does not begin, or may begin twice", () =>
+    world(({ did, executor }) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* whole(executor, [], { id: "empty" })
+        yield* sql`CREATE TRIGGER none BEFORE INSERT ON interlock_batch_lines
+          WHEN NEW.status IS NULL BEGIN SELECT RAISE(ABORT, 'begun'); END`
+        yield* whole(executor, [call("read", 1), call("nothing", 2), "no json"], { id: "harmless" })
+        did.length = 0
+        const { results, summary } = yield* whole(
+          executor,
+          [call("write", 1), call("write", 2), call("read", 3, { fails: "always" }), call("write", 4)],
+          { failFast: true, concurrency: 4, ordered: true }
+        )
+        assert.deepStrictEqual(brief(results), ["3 failure"])
+        assert.deepStrictEqual([summary.endedBy, did], ["fail_fast", ["read 3"]])
+      })
+    )
+  )
+
+  it.live(
+    "begins nothing after its deadline, though calls that never wait leave nobody the time to say so",
+    () =>
+      world(({ executor }) =>
+        Effect.gen(function* () {
+          const real = yield* Clock.Clock
+          const from = real.currentTimeMillisUnsafe()
+          let ticks = 0
+          // Every look at it takes a millisecond.
+          const ticking = Object.create(real, {
+            currentTimeMillisUnsafe: { value: () => from + ++ticks }
+          }) as Clock.Clock
+          const { results, summary } = yield* whole(executor, calls("read", 250), { deadline: 200 }).pipe(
+            Effect.provideService(Clock.Clock, ticking)
+          )
+          assert.isAbove(results.length, 0)
+          assert.isTrue(results.every(({ status }) => status === "success"))
+          assert.strictEqual(summary.endedBy, "deadline")
+        })
+      )
+  )
+
   it.effect("lets others run while calls wait for a human, and gives them their turn again", () =>
     world(
       ({ did, executor }) =>
