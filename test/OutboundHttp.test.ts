@@ -1,6 +1,7 @@
 /** What goes out, what comes back, and what does neither: against real servers on loopback. */
 import { spawnSync } from "node:child_process"
 import * as Net from "node:net"
+import Tls from "node:tls"
 import { brotliCompressSync, constants, gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Redacted, Scheduler } from "effect"
@@ -995,6 +996,7 @@ describe("several addresses", () => {
 describe("TLS", () => {
   const ca = authority("trusted")
   const stranger = authority("stranger")
+  const weak = "DEFAULT@SECLEVEL=0"
 
   const outcome = (
     served: ReturnType<typeof identity>,
@@ -1046,6 +1048,18 @@ describe("TLS", () => {
         })
       )
       assert.match(found, /^tls:/)
+    })
+  )
+
+  it.live("is of version 1.2 at the least, whatever the environment says", () =>
+    Effect.gen(function* () {
+      const { DEFAULT_CIPHERS, DEFAULT_MIN_VERSION } = Tls
+      yield* Effect.acquireRelease(
+        Effect.sync(() => Object.assign(Tls, { DEFAULT_CIPHERS: weak, DEFAULT_MIN_VERSION: "TLSv1" })),
+        () => Effect.sync(() => Object.assign(Tls, { DEFAULT_CIPHERS, DEFAULT_MIN_VERSION }))
+      )
+      const old = { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: weak } as const
+      assert.match(yield* outcome({ ...identity(ca, ["a.test"]), ...old }), /^tls:/)
     })
   )
 

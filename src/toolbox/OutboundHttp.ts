@@ -272,9 +272,11 @@ const rangesOf = (texts: ReadonlyArray<string> = []) =>
   texts.map((text) => Result.getOrThrow(Addresses.rangeFromString(text)))
 
 const secureContext = (certificates: ReadonlyArray<string> | undefined) =>
-  certificates === undefined
-    ? undefined
-    : Tls.createSecureContext({ ca: [...Tls.getCACertificates("default"), ...certificates] })
+  Tls.createSecureContext({
+    ...(certificates === undefined ? {} : { ca: [...Tls.getCACertificates("default"), ...certificates] }),
+    // The environment can change the default.
+    minVersion: "TLSv1.2"
+  })
 
 // --- Layers ----------------------------------------------------------------
 

@@ -46,7 +46,7 @@ export interface Options {
   readonly dialer: (address: string, port: number) => Net.Socket
   readonly ownAddresses: () => ReadonlyArray<string>
   readonly rules: Omit<Addresses.Rules, "own">
-  readonly secureContext: Tls.SecureContext | undefined
+  readonly secureContext: Tls.SecureContext
 }
 
 /** Of more addresses than these a name's owner needs none. */
@@ -129,9 +129,8 @@ const secure = Effect.fnUntraced(function* (
       socket,
       host,
       ...(address === undefined ? { servername: host } : {}),
-      ...(secureContext === undefined ? {} : { secureContext }),
+      secureContext,
       ALPNProtocols: ["http/1.1"],
-      minVersion: "TLSv1.2",
       // The environment can change the default.
       rejectUnauthorized: true
     })
