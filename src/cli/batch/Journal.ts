@@ -136,7 +136,8 @@ export const open = (
     const hashKey = `batch ${toBase64Url(key)}`
     if (isNew) yield* forgetOld
 
-    let saidAt = yield* Clock.currentTimeMillis
+    // Forgetting may have taken long.
+    let saidAt = Number.NEGATIVE_INFINITY
     /** In a transaction, so that it holds until what comes with it is written. Says now and then that this process lives. */
     const own = Effect.gen(function* () {
       const now = yield* Clock.currentTimeMillis
