@@ -69,6 +69,16 @@ const single = [
 /** Hands on what others publish: whoever they are is in the registry. */
 const relays: ReadonlyArray<string> = ["internal/sliding.ts"]
 
+/** Publishes that something has changed, and not what; or a circuit's name and state. */
+const contentless: ReadonlyArray<string> = [
+  "ToolRegistry.ts",
+  "mcp/Gateway.ts",
+  "internal/circuits/shared.ts"
+]
+
+/** Answers whoever sits at the terminal with records, which are heard where they are written. */
+const atTheTerminal: ReadonlyArray<string> = ["cli/commands/audit/look.ts"]
+
 /** What nobody publishes and no primitive shows: what the library says of a call that was not made. */
 const beside = ["evaluate"] as const
 
@@ -78,10 +88,15 @@ export type Channel = (typeof channels)[number]
 /** What the registry lists and nothing here listens to: nothing. */
 export const unheard: ReadonlyArray<string> = sinks.flatMap(({ by, module }) => {
   const heard = (primitive: Primitive): boolean =>
+    // A tool sends its arguments to where they are meant to go: its own tests say what else does not get there.
+    primitive === "network" ||
     (common as ReadonlyArray<Primitive>).includes(primitive) ||
     (primitive === "publish" &&
-      ((single as ReadonlyArray<string>).includes(module) || relays.includes(module)))
-  if (by.length === 0) return (single as ReadonlyArray<string>).includes(module) ? [] : [module]
+      [single as ReadonlyArray<string>, relays, contentless].some((modules) => modules.includes(module)))
+  if (by.length === 0)
+    return [single as ReadonlyArray<string>, atTheTerminal].some((modules) => modules.includes(module))
+      ? []
+      : [module]
   return by.filter((primitive) => !heard(primitive)).map((primitive) => `${module}: ${primitive}`)
 })
 
