@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Hex from "effect/encoding/Hex"
 import * as Option from "effect/Option"
 import { Stdio } from "effect/Stdio"
-import * as Run from "../../Run.ts"
 import { Status } from "../../ToolError.ts"
 import { ToolRegistry } from "../../ToolRegistry.ts"
 import * as BatchRun from "../batch/BatchRun.ts"
@@ -143,7 +142,6 @@ export const run = Command.make(
       const paint = yield* Output.paint
       const progress = yield* ProgressLine.make(batch.progress, size)
       yield* BatchRun.forEach(batch, writeTo(person, paint, progress)).pipe(
-        Run.provide(Run.make({ id })),
         Effect.ensuring(
           Effect.andThen(
             progress.end,
