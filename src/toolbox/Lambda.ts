@@ -34,7 +34,7 @@ import { millis } from "../internal/options.ts"
 import { Period } from "../internal/period.ts"
 import type { Tools } from "../ToolExecutor.ts"
 import * as Toolset from "../Toolset.ts"
-import { Annotations } from "./lambda/annotations.ts"
+import * as Annotations from "./annotations.ts"
 import * as Client from "./lambda/client.ts"
 import type * as LambdaError from "./lambda/LambdaError.ts"
 import type * as Schemas from "./lambda/schemas.ts"
@@ -86,7 +86,7 @@ export const FunctionData = Schema.Struct({
   name: Schema.NonEmptyString,
   parameters: Schema.Record(Schema.String, Schema.Unknown),
   success: optional(Schema.Record(Schema.String, Schema.Unknown)),
-  annotations: optional(Annotations)
+  annotations: optional(Annotations.Data)
 })
 
 /** Connection and functions as data. */
@@ -106,7 +106,7 @@ export interface Definition<
   readonly parameters: Parameters
   readonly success: Success
   /** What the tool says of itself, by plain names or as Effect keeps it; capability `external_api` where it names none. */
-  readonly annotations?: Annotations | Context.Context<never>
+  readonly annotations?: Annotations.Annotations | Context.Context<never>
   /** Runs here when the function cannot be reached. */
   readonly fallback?: Handlers.Handler<ToolOf<Name, Parameters, Success>>
 }

@@ -1,20 +1,13 @@
 /** What a toolset is made of, as data that a configuration can carry. */
 import * as Schema from "effect/Schema"
-import { Period } from "../../internal/period.ts"
-import { Annotations } from "../lambda/annotations.ts"
+import * as Annotations from "../annotations.ts"
 import { Selector } from "./selection.ts"
 
 const optional = Schema.optionalKey
 
-/** What tools may say of themselves; code may write a time as a `Duration`, too. */
-const Said = Schema.Struct({
-  ...Annotations.fields,
-  timeout: optional(Schema.Union([Period, Schema.Duration]))
-})
-
 /** What is said of one operation, instead of what follows from its method. */
 export const Override = Schema.Struct({
-  ...Said.fields,
+  ...Annotations.Data.fields,
   /** The tool's whole name. */
   name: optional(Schema.String.check(Schema.isPattern(/^(?!__proto__$)[a-zA-Z0-9_-]{1,64}$/))),
   description: optional(Schema.NonEmptyString)
@@ -51,7 +44,7 @@ export const Options = Schema.Struct({
   /** Of a body in a result; larger ones are cut. 262,144. */
   maxResultBytes: optional(Schema.Int),
   /** What is said of all tools, instead of what follows from their methods. */
-  annotations: optional(Said),
+  annotations: optional(Annotations.Data),
   /** What is said of one: by operation id, or by method and path, such as `GET /pets`. Wins over `annotations`. */
   operations: optional(Schema.Record(Schema.String, Override))
 })
