@@ -87,7 +87,6 @@ const killing = () =>
     const chance = random(seed)
     const rows: Array<ReadonlyArray<string | number>> = []
     let killed = 0
-    let before = 0
     for (let run = 1; run <= kills + 1; run++) {
       progress(`run ${run}…`)
       // So that each gets somewhere, and the last one has something left.
@@ -102,7 +101,6 @@ const killing = () =>
         most(ran.told.slice(1), "live")
       ])
       if (ran.killed) killed++
-      before += ended
     }
     const { counts, wrong } = check(order, lines)
     const out = letOut(order.output ?? "")

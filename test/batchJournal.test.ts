@@ -26,7 +26,7 @@ const another = Keyring.layer({ active: "second", keys: { second: secret("second
 const sqlite = Sqlite.layer({ filename: ":memory:", busyTimeout: 0 })
 const stores = Layer.merge(keyring, sqlite)
 
-type Journal = Journal.Journal
+type Open = Journal.Journal
 
 const nothing: Journal.Change = { begun: [], ended: [], dropped: [] }
 const begin = (...lines: ReadonlyArray<number>): Journal.Change => ({
@@ -57,7 +57,7 @@ const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     return yield* Fiber.join(fiber)
   })
 
-const allRows = Effect.fnUntraced(function* (journal: Journal) {
+const allRows = Effect.fnUntraced(function* (journal: Open) {
   const all: Array<Journal.Row> = []
   while (true) {
     const rows = yield* journal.rows(all.at(-1)?.line ?? 0)
@@ -66,10 +66,10 @@ const allRows = Effect.fnUntraced(function* (journal: Journal) {
   }
 })
 
-const resultOf = (journal: Journal, { page, position }: Journal.Row) =>
+const resultOf = (journal: Open, { page, position }: Journal.Row) =>
   page === undefined ? Effect.succeed(undefined) : Effect.map(journal.page(page), (texts) => texts[position])
 
-const recorded = Effect.fnUntraced(function* (journal: Journal) {
+const recorded = Effect.fnUntraced(function* (journal: Open) {
   const rows = yield* allRows(journal)
   return yield* Effect.forEach(rows, (row) =>
     Effect.map(resultOf(journal, row), (text) => [row.line, row.status, text] as const)
@@ -235,8 +235,8 @@ describe("the journal of a batch", () => {
         )
         yield* second.close
         assert.strictEqual(yield* refusal(opened().pipe(Effect.provide(another))), "key_unknown")
-      yield* (yield* opened({ id: "c" }).pipe(Effect.provide(another))).close
-      yield* (yield* opened({ id: "c" }).pipe(Effect.provide(another))).close
+        yield* (yield* opened({ id: "c" }).pipe(Effect.provide(another))).close
+        yield* (yield* opened({ id: "c" }).pipe(Effect.provide(another))).close
         const all = yield* Effect.forEach(["batches", "batch_lines", "batch_results"], (name) =>
           sql.unsafe(`SELECT * FROM interlock_${name}`)
         )
@@ -348,7 +348,7 @@ describe("the journal as a machine", () => {
         Effect.gen(function* () {
           const model = new Map<number, Known>()
           let now = yield* opened()
-          const dead: Array<Journal> = []
+          const dead: Array<Open> = []
           let texts = 0
           for (const step of commands) {
             if (step.do === "begin") {
