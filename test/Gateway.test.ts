@@ -1,7 +1,7 @@
 /** The gateway in front of real servers in processes of their own: well ones, and all kinds that are not. */
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
 import { Tool } from "effect/ai"
 import { Principal, ToolAnnotations, ToolRegistry, Toolset } from "effect-interlock"
 import { Gateway, Pins } from "effect-interlock/mcp"
@@ -455,6 +455,32 @@ describe("what was accepted", () => {
       assert.include(unknown.message, 'has no tool "none" that can be accepted; there are: echo')
       assert.include((yield* Effect.flip(accept("two"))).message, 'There is no server "two"; there are: one')
     }).pipe(Effect.provide(gateway({ servers: { one: scripted() } })))
+  )
+
+  it.live("and is not so any more is told to the operator, once", () =>
+    withTools((tools) =>
+      Effect.gen(function* () {
+        const lines: Array<string> = []
+        const logger = Logger.make(({ message }) => lines.push(String(message)))
+        write(tools, ownTools)
+        yield* Effect.gen(function* () {
+          const { restart } = yield* Gateway.Gateway
+          assert.deepEqual(lines, [])
+          write(tools, [
+            ...changed("echo", { title: "E" }),
+            { name: "later", inputSchema: { type: "object" } }
+          ])
+          yield* restart("one")
+          yield* restart("one")
+          assert.deepEqual(lines, [
+            'Tools of "one" refused, because their definitions have changed: echo; not offered, because nobody has accepted them: later. See: interlock gateway accept one'
+          ])
+        }).pipe(
+          Effect.provide(gateway({ servers: { one: scripted({ tools }) } })),
+          Effect.provide(Logger.layer([logger]))
+        )
+      })
+    )
   )
 
   it.live("is nothing where it must be asked for", () =>

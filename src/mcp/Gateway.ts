@@ -54,6 +54,7 @@ import * as Entry from "./gateway/entry.ts"
 import { shown } from "./gateway/errors.ts"
 import * as Passing from "./gateway/passing.ts"
 import { register } from "./gateway/registering.ts"
+import type { Session } from "./gateway/session.ts"
 import type { Environment } from "./gateway/variables.ts"
 import { Pins, type PinsError } from "./Pins.ts"
 import type { UpstreamError } from "./Upstream.ts"
@@ -188,12 +189,17 @@ export const make = (
       oneAtATime.withPermit,
       Effect.map((changed) => (changed ? tell() : undefined))
     )
-    const look = (entry: Entry.Entry, ...[session, lists]: Parameters<Upstream.Options["refresh"]>) =>
+    const look = Effect.fnUntraced(function* (entry: Entry.Entry, session: Session) {
+      const before = entry.standing
+      yield* Entry.look(entry, session, pins, trusting)
+      yield* apply
+      const news = Entry.newsOf(entry, before)
+      if (news !== undefined) yield* Effect.logWarning(news)
+    })
+    const lookAt = (entry: Entry.Entry, session: Session, lists: ReadonlySet<Upstream.Lists>) =>
       Effect.all(
         [
-          lists.has("tools")
-            ? Effect.andThen(Entry.look(entry, session, pins, trusting), apply)
-            : Effect.void,
+          lists.has("tools") ? look(entry, session) : Effect.void,
           Effect.tap(Entry.lookAtOffers(entry, session, lists), () => Effect.sync(tell))
         ],
         { concurrency: "unbounded", discard: true }
@@ -208,7 +214,7 @@ export const make = (
       const upstream = yield* Upstream.make({
         name,
         open: yield* connector(connecting, name, config, calls),
-        refresh: (session, lists) => look(entry, session, lists),
+        refresh: (session, lists) => lookAt(entry, session, lists),
         startTimeout: startTimeoutOf(config),
         stopWhenIdle: stopWhenIdle === undefined ? undefined : Duration.fromInputUnsafe(stopWhenIdle),
         onState: tell

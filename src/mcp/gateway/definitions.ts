@@ -20,8 +20,8 @@ import { digest } from "../../internal/digest.ts"
 import * as RawSchema from "../../internal/jsonSchema/compile.ts"
 import { plain } from "../../internal/plainText.ts"
 import * as Characters from "../../internal/screening/characters.ts"
-import * as Instructions from "../../internal/screening/instructions.ts"
 import { mayHang } from "./patterns.ts"
+import * as Poison from "./poison.ts"
 
 // --- Models ----------------------------------------------------------------
 
@@ -102,9 +102,10 @@ export const read = (raw: ReadonlyArray<unknown>, before: Listing = empty): List
   const tools = new Map<string, Tool>()
   const skipped: Array<Skipped> = []
   const twice = new Set<string>()
+  const own = new Set(raw.map(nameOf))
   for (const each of raw.slice(0, maxTools)) {
     const text = JSON.stringify(each)
-    const found = before.known.get(text) ?? readOne(each)
+    const found = before.known.get(text) ?? readOne(each, own)
     known.set(text, found)
     if ("why" in found) skipped.push(found)
     else if (tools.has(found.definition.name)) twice.add(found.definition.name)
@@ -121,8 +122,8 @@ export const read = (raw: ReadonlyArray<unknown>, before: Listing = empty): List
   return { tools, skipped, known }
 }
 
-/** Reads one tool. Never throws. */
-export const readOne = (raw: unknown): Tool | Skipped => {
+/** Reads one tool, which may name its server's `own` tools. Never throws. */
+export const readOne = (raw: unknown, own: ReadonlySet<string> = new Set()): Tool | Skipped => {
   const tool = nameOf(raw)
   const why = (why: string): Skipped => ({ tool, why })
   const measured = ArgumentLimits.inspect(raw, limits)
@@ -143,7 +144,7 @@ export const readOne = (raw: unknown): Tool | Skipped => {
     problemOf("parameters", () => RawSchema.compile(parametersOf(definition))) ??
     (outputSchema === undefined ? undefined : problemOf("result", () => fits(outputSchema)))
   if (problem !== undefined) return why(problem)
-  return { definition, digest: digest(definition), findings: speaksToModel(definition) }
+  return { definition, digest: digest(definition), findings: poisonIn(definition, own) }
 }
 
 const decodeDefinition = Schema.decodeUnknownOption(Definition)
@@ -200,13 +201,10 @@ export const hiddenIn = (value: unknown): string | undefined => {
   return undefined
 }
 
-/** What of it speaks to a model. */
-const speaksToModel = (value: unknown): ReadonlyArray<string> => {
+/** What of all its text speaks to a model. */
+const poisonIn = (value: unknown, own: ReadonlySet<string>): ReadonlyArray<string> => {
   const signs = new Set<string>()
-  for (const text of textsOf(value)) {
-    const sign = Instructions.find(text)
-    if (sign !== undefined) signs.add(sign)
-  }
+  for (const text of textsOf(value)) for (const sign of Poison.find(text, own)) signs.add(sign)
   return [...signs]
 }
 

@@ -84,6 +84,25 @@ export const look = Effect.fnUntraced(function* (
   entry.standing = Drift.compare(tools, entry.listing)
 })
 
+/** What an operator should know since it was another: tools that are refused, and tools that wait. */
+export const newsOf = ({ name, standing }: Entry, before: Drift.Standing): string | undefined => {
+  const known = new Set([...before.changed, ...before.unaccepted].map(({ tool }) => tool))
+  const fresh = (tools: ReadonlyArray<{ readonly tool: string }>): string =>
+    tools
+      .filter(({ tool }) => !known.has(tool))
+      .map(({ tool }) => tool)
+      .join(", ")
+  const changed = fresh(standing.changed)
+  const unaccepted = fresh(standing.unaccepted)
+  const news = [
+    ...(changed === "" ? [] : [`refused, because their definitions have changed: ${changed}`]),
+    ...(unaccepted === "" ? [] : [`not offered, because nobody has accepted them: ${unaccepted}`])
+  ]
+  return news.length === 0
+    ? undefined
+    : `Tools of "${name}" ${news.join("; ")}. See: interlock gateway accept ${name}`
+}
+
 const unreadable =
   ({ name }: Entry) =>
   (error: PinsError) =>

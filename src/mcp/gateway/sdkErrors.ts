@@ -22,7 +22,11 @@ export const statusOf = (error: unknown): number | undefined => {
 /** The code of Node's own errors, also of one that is wrapped. */
 const codeOf = (error: unknown): string | undefined => {
   for (let each = error, depth = 0; each instanceof Error && depth < 4; each = each.cause, depth++) {
-    if ("code" in each && typeof each.code === "string" && /^(?:E[A-Z]{3,}|(?:UND_)?ERR_\w+)$/.test(each.code))
+    if (
+      "code" in each &&
+      typeof each.code === "string" &&
+      /^(?:E[A-Z]{3,}|(?:UND_)?ERR_\w+)$/.test(each.code)
+    )
       return each.code
   }
   return undefined
