@@ -99,6 +99,7 @@ describe("a server", () => {
         yield* TestClock.adjust("5 seconds")
         const error = yield* Fiber.join(user)
         assert.deepInclude(error, { reason: "start", detail: "it was not ready within 5s" })
+        yield* TestClock.adjust(0)
         assert.strictEqual(server.closed, 1)
         assert.strictEqual((yield* upstream.health).state, "failed")
       })
@@ -245,9 +246,21 @@ describe("a server", () => {
         assert.strictEqual(server.closed, 0)
         assert.strictEqual(yield* use, "answer")
         assert.strictEqual(server.opened, 2)
+        // Another one of its calls that is lost leaves nothing behind either.
+        const second = yield* Deferred.make<void>()
+        const alsoLost = yield* Effect.forkChild(
+          Effect.flip(
+            upstream.use(() => Effect.andThen(Deferred.await(second), Effect.fail(lost("ECONNRESET"))))
+          ),
+          { startImmediately: true }
+        )
+        yield* Effect.flip(upstream.use(() => Effect.fail(lost("ECONNRESET"))))
         yield* Deferred.succeed(gate, undefined)
         assert.strictEqual(yield* Fiber.join(long), "long")
         assert.strictEqual(server.closed, 1)
+        yield* Deferred.succeed(second, undefined)
+        yield* Fiber.join(alsoLost)
+        assert.strictEqual(server.closed, 2)
       })
     )
   )

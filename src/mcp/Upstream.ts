@@ -211,6 +211,11 @@ export const make = Effect.fnUntraced(function* (
           })
         )
       )
+    const look = () => {
+      if (refreshing || live === undefined || dirty.size === 0) return
+      refreshing = true
+      run(Effect.forkIn(keepUp(live), own))
+    }
     const session = yield* options.open({
       onChanged: (list) => {
         dirty.add(list)
@@ -221,11 +226,6 @@ export const make = Effect.fnUntraced(function* (
         if (live !== undefined) run(lost(live, endedByItself()))
       }
     })
-    const look = () => {
-      if (refreshing || live === undefined || dirty.size === 0) return
-      refreshing = true
-      run(Effect.forkIn(keepUp(live), own))
-    }
     yield* refresh(session, lists)
     if (ended) return yield* endedByItself()
     live = { session, scope: own, inFlight: 0, usedAt: now(), detached: false }
@@ -250,11 +250,13 @@ export const make = Effect.fnUntraced(function* (
           yield* Deferred.succeed(ready, exit.value)
           return
         }
-        yield* Scope.close(own, exit)
         const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
         if (error !== undefined) yield* failed(error)
         if (isWanted) become({ _tag: "Idle" })
-        yield* Deferred.fail(ready, error ?? stopped)
+        const isStopped = Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
+        yield* Deferred.done(ready, isStopped ? Exit.fail(stopped) : exit)
+        // Nobody waits for a process to end.
+        yield* Scope.close(own, exit)
       })
     )
 
@@ -327,9 +329,15 @@ export const make = Effect.fnUntraced(function* (
           live.inFlight--
           live.usedAt = now()
           const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
-          if (error?.reason === "lost" && endings.has(error.code)) return lost(live, error)
-          if (!answered && (Exit.isSuccess(exit) || error?.reason === "answer")) return recovered
-          return live.detached && live.inFlight === 0 ? close(live) : Effect.void
+          const closeIfLast = Effect.suspend(() =>
+            live.detached && live.inFlight === 0 ? close(live) : Effect.void
+          )
+          if (error?.reason === "lost" && endings.has(error.code)) {
+            return Effect.andThen(lost(live, error), closeIfLast)
+          }
+          return answered || (Exit.isFailure(exit) && error?.reason !== "answer")
+            ? closeIfLast
+            : Effect.andThen(recovered, closeIfLast)
         })
     )
 
