@@ -321,6 +321,48 @@ describe("a redirect", () => {
     })
   )
 
+  it.live("is followed at its origin only where that is wanted", () =>
+    Effect.gen(function* () {
+      const other = yield* serve((_, response) => response.end("other"))
+      const server = yield* serve(({ url }, response) => {
+        const location = decodeURIComponent(url.split("?to=")[1] ?? "")
+        if (location === "") response.end("there")
+        else response.writeHead(303, { location }).end("moved")
+      })
+      const origin = `http://a.test:${server.port}`
+      const to = (location: string) =>
+        send({
+          method: "POST",
+          url: `${origin}/?to=${encodeURIComponent(location)}`,
+          followRedirects: "same-origin"
+        })
+      yield* Effect.gen(function* () {
+        for (const location of ["x", "/x", "?x", `//a.test:${server.port}/x`, `${origin}/x`]) {
+          const response = yield* to(location)
+          const is = [text(response), response.redirects, response.seeOther]
+          assert.deepStrictEqual(is, ["there", 1, true], location)
+        }
+        const elsewhere = [
+          `http://b.test:${server.port}/`,
+          `http://a.test:${other.port}/`,
+          `https://a.test:${server.port}/`,
+          `//b.test:${server.port}/`,
+          `/\\b.test:${server.port}/`,
+          `http://ada@a.test:${server.port}/`,
+          "file:///etc/passwd"
+        ]
+        for (const location of elsewhere) {
+          const response = yield* to(location)
+          const is = [response.status, response.headers["location"], text(response), response.redirects]
+          assert.deepStrictEqual(is, [303, location, "moved", 0])
+        }
+        const later = yield* to(`/?to=${encodeURIComponent(elsewhere[1]!)}`)
+        assert.deepStrictEqual([later.status, later.redirects, later.seeOther], [303, 1, true])
+      }).pipe(Effect.provide(reaching([server, other])))
+      assert.strictEqual(other.accepted(), 0)
+    })
+  )
+
   it.live("takes only harmless headers to another origin, and none back", () =>
     Effect.gen(function* () {
       const other = yield* serve((_, response) =>

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
 import { type Credentials, OpenApi } from "effect-interlock/toolbox"
 import { type Answer, documentOf, json, outbound, serve, toolsOf } from "./support/openapi.ts"
+import { serve as outboundServe } from "./support/outbound.ts"
 
 type Json = Readonly<Record<string, unknown>>
 type Named = Readonly<Record<string, Credentials.Credential>>
@@ -566,7 +567,10 @@ describe("answers", () => {
       const { arrived, port, url } = yield* serve(({ target }) => {
         switch (target) {
           case "/base/away":
-            return { status: 302, headers: { location: `${away.url}/x` } }
+            return {
+              status: 302,
+              headers: { location: `${away.url.replace("//", "//ada:pass@")}/x?sign=key#f` }
+            }
           case "/base/loop":
             return { status: 302, headers: { location: "/base/loop" } }
           case "/base/see":
@@ -614,5 +618,31 @@ describe("answers", () => {
         ]
       )
     }).pipe(Effect.scoped)
+  )
+
+  it.live("of a page that a redirect leads to have nothing carried out twice", () =>
+    Effect.gen(function* () {
+      const ordered = Effect.fnUntraced(function* (location: string) {
+        const server = yield* outboundServe(({ url }, response) => {
+          if (url === "/order") {
+            response.writeHead(303, { location }).end()
+            // Nobody listens any more.
+            if (location === "/gone") response.req.socket.server?.close()
+          } else if (url === "/lost") response.destroy()
+          else if (url === "/leaves") response.writeHead(302, { location: "http://other.example/" }).end()
+          else response.writeHead(url === "/busy" ? 429 : 503, { "retry-after": "0" }).end()
+        })
+        const document = documentOf({ "/order": { post: { operationId: "order" } } })
+        const baseUrl = `http://127.0.0.1:${server.port}`
+        const options = { document, baseUrl, annotations: { retries: 1 } }
+        const { call } = yield* toolsOf(server.port, options)
+        const { attempts, status } = yield* call("order")
+        const posts = server.requests.filter(({ method }) => method === "POST")
+        return [status, attempts, posts.length]
+      }, Effect.scoped)
+      for (const place of ["/page", "/busy", "/lost", "/gone", "/leaves", "http://127.0.0.1:1/"]) {
+        assert.deepStrictEqual(yield* ordered(place), ["failure", 1, 1], place)
+      }
+    })
   )
 })

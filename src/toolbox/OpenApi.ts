@@ -22,7 +22,8 @@
  * data, and bring back what cannot be trusted; `operations` says otherwise, where you know better.
  *
  * **Answers.** A status from 200 to 299 is a result; any other a `StatusFailure`, which retries understand. A
- * redirect is followed where it stays at its origin; elsewhere it is a failure that says where it leads.
+ * redirect is followed where it stays at its origin; elsewhere it is a failure that says where it leads, but
+ * for user and query. What a redirect has answered is not sent again, whatever becomes of where it leads.
  *
  * **What is left out** is in `skipped`, with its place and the reason. A document that cannot be used at all
  * is an `OpenApiError`. Callbacks, links and webhooks are not read, nor are other documents that one refers to.

@@ -198,7 +198,7 @@ const make = Effect.fnUntraced(function* (
     })
 
   /** One request on a connection of its own. The body of a redirect that is followed is not read. */
-  const send = Effect.fnUntraced(function* (hop: Hops.Hop, timeout: number, follows: boolean) {
+  const send = Effect.fnUntraced(function* (hop: Hops.Hop, timeout: number, follows: Hops.Follows) {
     const { credential, target } = hop
     const refusal = Targets.refusal(targets, yield* lists, target)
     if (refusal !== undefined) return yield* refusal
@@ -208,7 +208,7 @@ const make = Effect.fnUntraced(function* (
       return yield* problem("credential", "The credential is sent over https only.", target.host)
     }
     const wantsBody = (status: number, headers: ReadonlyMap<string, string>) =>
-      !(follows && Hops.isRedirect(status, headers))
+      !Hops.isFollowed(follows, hop, status, headers)
     return yield* Effect.timeoutOrElse(Exchange.exchange(socket, hop, maxBytes, wantsBody), {
       duration: timeout,
       orElse: () =>
@@ -227,7 +227,7 @@ const make = Effect.fnUntraced(function* (
     let received = yield* send(hop, timeout, follows)
     let redirects = 0
     let seeOther = false
-    while (follows && Hops.isRedirect(received.status, received.headers)) {
+    while (Hops.isFollowed(follows, hop, received.status, received.headers)) {
       if (redirects === maxRedirects) {
         return yield* problem(
           "too_many_redirects",

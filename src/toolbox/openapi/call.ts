@@ -1,4 +1,4 @@
-/** One call of a tool: the request, what follows it at the same origin, and what the response is. */
+/** One call of a tool: the request, and what its response is. */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { Json } from "../../internal/jsonSchema/facts.ts"
@@ -7,8 +7,6 @@ import { OpenApiError } from "./error.ts"
 import type { Operation } from "./operation.ts"
 import * as Request from "./request.ts"
 import * as Response from "./response.ts"
-
-const maxRedirects = 5
 
 export interface Options {
   readonly http: OutboundHttp.OutboundHttp["Service"]
@@ -30,58 +28,29 @@ export const run = Effect.fnUntraced(function* (
   if ("why" in outgoing) {
     return yield* new OpenApiError({ reason: "argument", at: outgoing.argument, problem: outgoing.why })
   }
-  const { body } = outgoing
-  let request: OutboundHttp.OutboundRequest = {
-    method: operation.method,
-    url: outgoing.url,
-    headers: outgoing.headers,
+  const { body, ...rest } = outgoing
+  const response = yield* http.request({
+    ...rest,
     ...(body === undefined ? {} : { body }),
+    method: operation.method,
     credential: operation.credential,
-    followRedirects: false
-  }
-  for (let redirects = 0; ; redirects++) {
-    const response = yield* http.request(request)
-    const next =
-      redirects < maxRedirects ? redirected(request, response, operation.secretParameter) : undefined
-    if (next !== undefined) {
-      request = next
-      continue
-    }
-    if (response.status >= 200 && response.status < 300)
-      return Response.read(response, operation.tells, maxBytes)
-    return yield* OutboundHttp.statusFailure(response) ?? notFollowed(response)
-  }
+    followRedirects: "same-origin"
+  })
+  if (response.status >= 200 && response.status < 300)
+    return Response.read(response, operation.tells, maxBytes)
+  return yield* OutboundHttp.statusFailure(response) ?? notFollowed(response)
 })
 
-/**
- * What a redirect asks for, where it stays at its origin: as browsers do it, a `POST` becomes a `GET` but for
- * 307 and 308.
- */
-const redirected = (
-  request: OutboundHttp.OutboundRequest,
-  { headers, status }: OutboundHttp.OutboundResponse,
-  secretParameter: string | undefined
-): OutboundHttp.OutboundRequest | undefined => {
-  const location = headers["location"]
-  if (location === undefined || ![301, 302, 303, 307, 308].includes(status)) return undefined
-  const url = URL.parse(location, request.url)
-  if (url === null || url.origin !== new URL(request.url).origin) return undefined
-  // Some servers write the query back; the credential is added anew.
-  if (secretParameter !== undefined && url.searchParams.has(secretParameter))
-    url.searchParams.delete(secretParameter)
-  const { body, method, ...rest } = request
-  const becomesGet = method === "POST" ? status < 307 : status === 303 && method !== "HEAD"
-  if (!becomesGet) return { ...request, url: url.href }
-  const kept = Object.entries(request.headers ?? {}).filter(([name]) => name.toLowerCase() !== "content-type")
-  return { ...rest, url: url.href, method: "GET", headers: Object.fromEntries(kept) }
+/** Says where a redirect leads, without its user and query: those may be keys to what is there. */
+const notFollowed = ({
+  headers,
+  seeOther,
+  status,
+  url
+}: OutboundHttp.OutboundResponse): OutboundHttp.StatusFailure => {
+  const place = headers["location"]
+    ?.replace(/[?#].*$/s, "")
+    .replace(/^([a-z][a-z0-9+.-]*:)?([/\\]*)[^/\\]*@/i, "$1$2")
+  const text = place === undefined ? "" : `It leads to ${place.slice(0, 500)}, and is not followed.`
+  return new OutboundHttp.StatusFailure({ status, url, text, ...(seeOther ? { seeOther } : {}) })
 }
-
-const notFollowed = ({ headers, status, url }: OutboundHttp.OutboundResponse): OutboundHttp.StatusFailure =>
-  new OutboundHttp.StatusFailure({
-    status,
-    url,
-    text:
-      headers["location"] === undefined
-        ? ""
-        : `It leads to ${headers["location"].slice(0, 500)}, and is not followed.`
-  })

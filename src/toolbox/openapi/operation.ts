@@ -25,8 +25,6 @@ export interface Operation extends Pick<Found, "method" | "path" | "operationId"
   readonly parameters: ReadonlyArray<Parameters.Parameter>
   readonly body: (Bodies.Body & { readonly argument: string }) | undefined
   readonly credential: string | undefined
-  /** The parameter of the query that the credential is sent in. */
-  readonly secretParameter: string | undefined
   readonly reserved: Parameters.Reserved
 }
 
@@ -106,7 +104,6 @@ export const read = (reading: Reading, found: Found): Operation => {
     parameters,
     body: body === undefined ? undefined : { ...body, argument },
     credential,
-    secretParameter: own?.location === "query" ? own.name : undefined,
     reserved,
     ...responsesOf(document, place)
   }

@@ -16,10 +16,24 @@ export interface Hop {
   readonly credential: Credential | undefined
 }
 
-/** Whether a response of this status leads somewhere else. */
-export const isRedirect = (status: number, headers: ReadonlyMap<string, string>): boolean =>
-  (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) &&
-  headers.has("location")
+/** Which redirects are followed: all, none, or those that stay at their origin. */
+export type Follows = boolean | "same-origin"
+
+/** Whether the response leads somewhere else, and is followed there. */
+export const isFollowed = (
+  follows: Follows,
+  { target: { url } }: Hop,
+  status: number,
+  headers: ReadonlyMap<string, string>
+): boolean => {
+  const location = headers.get("location")
+  if (follows === false || location === undefined || !redirects.has(status)) return false
+  if (follows === true) return true
+  const target = resolve(url, location)
+  return Result.isSuccess(target) && target.success.url.origin === url.origin
+}
+
+const redirects = new Set([301, 302, 303, 307, 308])
 
 /** What another origin may see of the caller's headers; a key may be in any of the others. */
 const harmless = new Set([

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import type { Credential, Credentials } from "../Credentials.ts"
 import { type OutboundError, problem } from "./error.ts"
 import * as Headers from "./headers.ts"
-import type { Hop } from "./hops.ts"
+import type { Follows, Hop } from "./hops.ts"
 import * as Secrets from "./secrets.ts"
 import * as Url from "./url.ts"
 
@@ -23,8 +23,8 @@ export interface OutboundRequest {
   readonly credential?: string | undefined
   /** From the connection to the last byte, for each hop; never longer than the layer's. */
   readonly readTimeout?: Duration.Input | undefined
-  /** Whether redirects are followed; they are by default. */
-  readonly followRedirects?: boolean | undefined
+  /** Whether redirects are followed, or only those that stay at their origin; all are by default. */
+  readonly followRedirects?: Follows | undefined
 }
 
 /** The request as the first hop, with the credential that it names. */
