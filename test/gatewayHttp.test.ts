@@ -238,6 +238,57 @@ describe("a server behind a URL", () => {
     )
   })
 
+  it.live(
+    "of the newest protocol whose stream of changes ends is listened to again, and asked what was missed",
+    () => {
+      let listens = 0
+      let tools = ["first"]
+      return against(
+        (message, response) => {
+          const { id, method } = message
+          const complete = (body: Record<string, unknown>) =>
+            result(response, message, { resultType: "complete", ttlMs: 0, cacheScope: "private", ...body })
+          if (method === "server/discover") {
+            return complete({
+              supportedVersions: ["2026-07-28"],
+              capabilities: { tools: { listChanged: true } }
+            })
+          }
+          if (method === "tools/list") {
+            const names = tools
+            tools = ["second"]
+            return complete({ tools: names.map((name) => ({ name, inputSchema: { type: "object" } })) })
+          }
+          if (method !== "subscriptions/listen") return false
+          listens++
+          response.writeHead(200, { "content-type": "text/event-stream" })
+          const acknowledged = {
+            jsonrpc: "2.0",
+            method: "notifications/subscriptions/acknowledged",
+            params: {
+              notifications: { toolsListChanged: true },
+              _meta: { "io.modelcontextprotocol/subscriptionId": id }
+            }
+          }
+          response.write(`data: ${JSON.stringify(acknowledged)}\n\n`)
+          // The first stream is lost with what it would have told.
+          if (listens === 1) {
+            tools = ["second"]
+            response.end()
+          }
+          return true
+        },
+        () =>
+          Effect.gen(function* () {
+            assert.strictEqual((yield* statusOf("one")).protocol, "2026-07-28")
+            const { missing, unaccepted } = yield* until(statusOf("one"), ({ missing }) => missing.length > 0)
+            assert.deepEqual([missing, unaccepted.map(({ tool }) => tool)], [["first"], ["second"]])
+            assert.strictEqual(listens, 2)
+          })
+      )
+    }
+  )
+
   it.live("that answers with what is no message fails that call, and says so", () =>
     against(
       (message, response) => isCall(message) && json(response, { nothing: "of the kind" }),

@@ -15,8 +15,8 @@ import type * as Sdk from "@modelcontextprotocol/client"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Scope from "effect/Scope"
-import * as Retry from "../../Retry.ts"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import type { ChildProcessTransport } from "./childProcess.ts"
 import type { Definition } from "./definitions.ts"
 import { shown, UpstreamError } from "./errors.ts"
@@ -128,22 +128,30 @@ const forever = 2_147_483_647
 export const open = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Session, UpstreamError, Scope.Scope> {
-  const { memory } = options
-  const first = yield* Effect.exit(connect(options))
-  if (Exit.isSuccess(first)) return first.value
+  const { memory, otherwise } = options
+  const first = yield* Effect.result(attempt(options))
+  if (Result.isSuccess(first)) return first.success
+  if (!isOtherEra(first.failure, options)) return yield* reasonOf(options, first.failure)
   // Another way is tried where the server's answer says that there may be one.
-  const error = first.cause.reasons.find((reason) => reason._tag === "Fail")?.error
-  if (error === undefined || !isOtherEra(error, options))
-    return yield* Exit.mapError(first, reasonOf(options))
   memory.older = true
-  memory.sse ||= options.otherwise === "sse"
-  return yield* Effect.mapError(connect(options), (again) => {
+  memory.sse ||= otherwise === "sse"
+  return yield* Effect.mapError(attempt(options), (second) => {
     memory.older = false
-    if (options.otherwise !== "sse") return reasonOf(options)(again)
-    memory.sse = false
-    return reasonOf(options)(error)
+    memory.sse &&= otherwise !== "sse"
+    return reasonOf(options, otherwise === "sse" ? first.failure : second)
   })
 })
+
+/** Connects once; what did not come to a connection holds nothing. */
+const attempt = (options: Options): Effect.Effect<Session, Failed, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const own = yield* Scope.fork(yield* Effect.scope)
+      return yield* Effect.onError(restore(Scope.provide(connect(options), own)), (cause) =>
+        Scope.close(own, Exit.failCause(cause))
+      )
+    })
+  )
 
 /** What could not be opened, with the transport's own word on it. */
 interface Failed {
@@ -151,10 +159,8 @@ interface Failed {
   readonly ending: string | undefined
 }
 
-const reasonOf =
-  ({ hide, name, timeout }: Options) =>
-  ({ ending, error }: Failed): UpstreamError =>
-    connecting({ server: name, ending, hide }, error, timeout)
+const reasonOf = ({ hide, name, timeout }: Options, { ending, error }: Failed): UpstreamError =>
+  connecting({ server: name, ending, hide }, error, timeout)
 
 const isOtherEra = ({ error }: Failed, { memory, otherwise, sdk }: Options): boolean => {
   if (memory.older || memory.sse || otherwise === undefined) return false
@@ -215,45 +221,40 @@ const connect = (options: Options): Effect.Effect<Session, Failed, Scope.Scope> 
     state.connected = true
     const asksByResult = client.getProtocolEra() === "modern"
     memory.older = !asksByResult
-    if (client.autoOpenedSubscription !== undefined) {
-      yield* Effect.forkScoped(keepListening(client, client.autoOpenedSubscription, hooks))
-    }
+    if (asksByResult) yield* Effect.forkScoped(keepListening(client, hooks))
     return makeSession(options, client, transport, asksByResult)
   })
 
+/** Before a stream that has ended is opened again, longer and longer; milliseconds. */
+const betweenStreams = { first: 1000, longest: 60_000 }
+
 /** Since 2026-07-28 changes are told on a stream, which may end before the connection does: what was missed is asked for. */
-const keepListening = (
-  client: Sdk.Client,
-  first: Sdk.McpSubscription,
-  { onChanged, onNoise }: Hooks
-): Effect.Effect<void> => {
+const keepListening = Effect.fnUntraced(function* (client: Sdk.Client, { onChanged, onNoise }: Hooks) {
   const { prompts, resources, tools } = client.getServerCapabilities() ?? {}
   const filter = {
     ...(tools?.listChanged === true ? { toolsListChanged: true } : {}),
     ...(prompts?.listChanged === true ? { promptsListChanged: true } : {}),
     ...(resources?.listChanged === true ? { resourcesListChanged: true } : {})
   }
+  if (Object.keys(filter).length === 0) return
   const listen = Effect.tryPromise({
     try: (signal) => client.listen(filter, { signal }),
     catch: (error) => onNoise(shown(messageOf(error)))
-  }).pipe(Effect.retry(Retry.exponential({ base: "1 second", max: "1 minute" })))
-  const follow = (subscription: Sdk.McpSubscription): Effect.Effect<void> =>
-    Effect.flatMap(
-      Effect.promise(() => subscription.closed),
-      (how) =>
-        how === "local"
-          ? Effect.void
-          : Effect.flatMap(
-              Effect.tap(Effect.orDie(listen), () =>
-                Effect.sync(() => {
-                  for (const what of ["tools", "prompts", "resources"] as const) onChanged(what)
-                })
-              ),
-              follow
-            )
-    )
-  return follow(first)
-}
+  })
+  let subscription = client.autoOpenedSubscription
+  for (let gap = betweenStreams.first; ; gap = Math.min(gap * 2, betweenStreams.longest)) {
+    if (subscription !== undefined) {
+      const { closed } = subscription
+      const [lasted, how] = yield* Effect.timed(Effect.promise(() => closed))
+      if (how === "local") return
+      if (Duration.toMillis(lasted) > gap) gap = betweenStreams.first
+    }
+    yield* Effect.sleep(Duration.millis(gap))
+    subscription = yield* Effect.orElseSucceed(listen, () => undefined)
+    if (subscription === undefined) continue
+    for (const what of ["tools", "prompts", "resources"] as const) onChanged(what)
+  }
+})
 
 // --- Using -----------------------------------------------------------------
 
