@@ -350,6 +350,29 @@ describe("selection", () => {
   const names = (options: Partial<OpenApi.Options>) =>
     Effect.map(opened({ ...base, ...options }), ({ operations }) => [...operations.keys()])
 
+  it.live("knows an operation by its method and path, whatever ids others give themselves", () =>
+    Effect.gen(function* () {
+      const document = documentOf({
+        "/pets": { ...get("list"), delete: { operationId: "GET /pets" } },
+        "/admin": { ...get("GET /pets"), post: { operationId: "get all" } },
+        "/keys": { ...get("* /pets"), put: { operationId: "Get keys" } },
+        "/owners": get("Get owners")
+      })
+      const base = { document, baseUrl: "https://api.example" }
+      const chosen = (...operations: readonly [string, ...Array<string>]) =>
+        Effect.map(opened({ ...base, include: [{ operations }] }), ({ operations }) =>
+          Array.from(operations.values(), ({ method, path }) => `${method} ${path}`)
+        )
+      assert.deepStrictEqual(yield* chosen("GET /pets"), ["GET /pets"])
+      assert.deepStrictEqual(yield* chosen("* /pets"), ["GET /pets", "DELETE /pets"])
+      assert.deepStrictEqual(yield* chosen("get *"), ["GET /pets", "GET /admin", "GET /keys", "GET /owners"])
+      assert.deepStrictEqual(yield* chosen("Get owners"), ["GET /owners"])
+      const { operations } = yield* opened({ ...base, operations: { "GET /pets": { name: "pets" } } })
+      assert.strictEqual(operations.get("pets")?.path, "/pets")
+      assert.strictEqual(operations.size, 7)
+    })
+  )
+
   it.live("takes what matches all lists of any selector, and leaves out what exclude matches", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* names({}), [

@@ -25,13 +25,20 @@ export type Selector = typeof Selector.Type
 type Key = keyof Selector
 const keys: ReadonlyArray<Key> = ["tags", "paths", "operations", "methods"]
 
-/** What an operation goes by in options. */
+/** What an operation goes by in options: its id too, but for one that reads as if it were another operation's method or path. */
 export const namesOf = ({
   method,
   operationId,
   path
 }: Pick<Found, "method" | "operationId" | "path">): ReadonlyArray<string> =>
-  operationId === undefined ? [`${method} ${path}`] : [operationId, `${method} ${path}`]
+  operationId === undefined || isMisleading(operationId, method)
+    ? [`${method} ${path}`]
+    : [operationId, `${method} ${path}`]
+
+const isMisleading = (id: string, method: string): boolean => {
+  const word = /^\s*(\w+)\s/.exec(id)?.[1]?.toUpperCase()
+  return /\s\//.test(id) || (word !== method && methods.some((each) => each === word))
+}
 
 const textsOf = (key: Key, found: Found): ReadonlyArray<string> => {
   switch (key) {
