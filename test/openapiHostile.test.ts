@@ -712,6 +712,28 @@ describe("what one parameter says", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("is not what another field of a form says", () =>
+    Effect.gen(function* () {
+      const { arrived, port, url } = yield* echo
+      const properties = { any: { type: "object" }, role: { enum: ["guest"] } }
+      const form = { schema: { type: "object", properties }, encoding: { any: { explode: true } } }
+      const requestBody = { content: { "application/x-www-form-urlencoded": form } }
+      const document = documentOf({ "/at": { post: { operationId: "send", requestBody } } })
+      const { call } = yield* toolsOf(port, { document, baseUrl: url })
+      for (const body of [{ any: { role: "admin" } }, { any: { x: 1 }, x: 2 }]) {
+        const { error } = yield* call("send", { body })
+        assert.deepInclude((error!.reason as unknown as { failure: object }).failure, {
+          reason: "argument",
+          at: "body",
+          problem: "must not have a property within another that is a field of its own"
+        })
+      }
+      assert.strictEqual(arrived.length, 0)
+      yield* call("send", { body: { any: { x: 1, any: 2 }, role: "guest" } })
+      assert.strictEqual(arrived[0]!.body.toString(), "x=1&any=2&role=guest")
+    }).pipe(Effect.scoped)
+  )
+
   it.live("is no header of the connection, and no header that a document makes up", () =>
     Effect.gen(function* () {
       const header = (name: string, required = false) => ({

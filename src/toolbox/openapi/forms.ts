@@ -28,7 +28,7 @@ export interface Field {
   readonly isFile: boolean
 }
 
-/** How properties of a form are written, where the document says so, or they are files. */
+/** How the properties of a form that the document names are written. */
 export type Fields = ReadonlyMap<string, Field>
 
 // --- Reading ---------------------------------------------------------------------
@@ -74,9 +74,7 @@ const fieldsOf = (schemas: Schemas, media: Place, kind: "form" | "multipart"): F
         "a style other than form, exploded, is not supported in multipart/form-data"
       )
     }
-    if (isFile || types.length > 0 || format !== undefined) {
-      fields.set(name, { types, isFile, ...(format === undefined || kind === "multipart" ? {} : { format }) })
-    }
+    fields.set(name, { types, isFile, ...(format === undefined || kind === "multipart" ? {} : { format }) })
   }
   return fields
 }
@@ -165,14 +163,23 @@ const isFixed = (types: ReadonlyArray<string>): boolean => types.length === 1 &&
 const isJson = (field: Field | undefined): boolean =>
   field !== undefined && field.types.length > 0 && Media.kindOf(field.types[0]!) === "json"
 
-/** Without a style, objects are JSON, and arrays repeat their name (3.1.1, section 4.8.15). */
+/** Without a style, objects are JSON, and arrays repeat their name (3.1.1, section 4.8.15). Throws `Unsendable`. */
 export const writeForm = (fields: Fields, value: Json): string =>
   Object.entries(value)
     .filter(([, item]) => item !== null)
     .flatMap(([name, item]) => {
       const field = fields.get(name)
       if (field?.format !== undefined) {
-        return isWritten(item) ? inQuery(field.format, item).map(({ written }) => written) : []
+        if (!isWritten(item)) return []
+        const pairs = inQuery(field.format, item)
+        // An exploded object names its own pairs.
+        if (
+          pairs.some(
+            (pair) => pair.name !== name && (fields.has(pair.name) || Object.hasOwn(value, pair.name))
+          )
+        )
+          throw new Unsendable("must not have a property within another that is a field of its own")
+        return pairs.map(({ written }) => written)
       }
       const items = Array.isArray(item) && !isJson(field) ? item : [item]
       return items.map((each) => `${encode(name)}=${encode(asText(each, isJson(field)))}`)

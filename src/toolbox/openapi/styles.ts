@@ -11,8 +11,8 @@
  *   written.
  * - `spaceDelimited` and `pipeDelimited` arrays that are exploded repeat their name, as `form` does.
  * - `deepObject` is always exploded; deeper objects and arrays add brackets: `a[b][0]=1`.
- * - With `allowReserved`, `&`, `=`, `+`, `#`, `[`, `]` and the separator of items are encoded all the same;
- *   what is percent-encoded already passes as it is.
+ * - With `allowReserved`, `&`, `;` (which some servers read as `&`), `=`, `+`, `#`, `[`, `]` and the separator of
+ *   items are encoded all the same; what is percent-encoded already passes as it is.
  * - Headers are not percent-encoded; in cookies every property of an exploded object is a cookie.
  */
 import * as Base64 from "effect/encoding/Base64"
@@ -63,7 +63,7 @@ const encodeUnreserved = (text: string, separator: string): string =>
     .map((part, index) =>
       index % 2 === 1
         ? part
-        : encodeURI(part).replace(/[&=+#[\],]/g, (character) =>
+        : encodeURI(part).replace(/[&;=+#[\],]/g, (character) =>
             character === "," && separator !== "," ? "," : encodeURIComponent(character)
           )
     )
