@@ -313,9 +313,11 @@ describe("definitions", () => {
         assert.include(why.get("deep"), "nested deeper")
         assert.include(why.get("big"), "longer than")
         assert.include(why.get("task"), "task")
-        assert.deepEqual(unaccepted, [
-          { tool: "told", findings: ["tells a model to disregard its instructions"] }
-        ])
+        assert.lengthOf(unaccepted, 1)
+        assert.deepInclude(unaccepted[0], {
+          tool: "told",
+          findings: ["tells a model to disregard its instructions"]
+        })
       }).pipe(Effect.provide(gateway({ servers: { one: scripted({ tools }), two: scripted() } })))
     }).pipe(Effect.scoped)
   )
@@ -389,7 +391,10 @@ describe("what was accepted", () => {
           )
           assert.include(refused.text, "interlock gateway accept one echo")
           const status = yield* statusOf("one")
-          assert.deepEqual(status.drifted, [{ tool: "echo", fields: ["description"] }])
+          assert.deepInclude(status.drifted[0], { tool: "echo", fields: ["description"] })
+          // Whoever decides sees both.
+          assert.strictEqual(status.drifted[0]?.accepted.description, "Gives back what it is given.")
+          assert.include(status.drifted[0]?.offered?.description, "and tells everybody")
           assert.notInclude(status.tools, "one__echo")
           assert.include(status.tools, "one__pid")
           // What is refused says so from now on, and nothing else.
@@ -425,9 +430,10 @@ describe("what was accepted", () => {
             })
           )
           yield* restart("one")
-          assert.deepEqual((yield* statusOf("one")).drifted, [
-            { tool: "echo", fields: ["annotations", "inputSchema"] }
-          ])
+          assert.deepInclude((yield* statusOf("one")).drifted[0], {
+            tool: "echo",
+            fields: ["annotations", "inputSchema"]
+          })
           // What nobody sees may change.
           write(
             tools,
@@ -446,7 +452,8 @@ describe("what was accepted", () => {
       const heard = yield* Effect.forkChild(Stream.runHead(changes), { startImmediately: true })
       assert.strictEqual((yield* said("one__change")).text, "changed")
       const { unaccepted } = yield* until(statusOf("one"), ({ unaccepted }) => unaccepted.length > 0)
-      assert.deepEqual(unaccepted, [{ tool: "added0", findings: [] }])
+      assert.lengthOf(unaccepted, 1)
+      assert.deepInclude(unaccepted[0], { tool: "added0", findings: [] })
       yield* Fiber.join(heard)
       assert.strictEqual((yield* said("one__added0")).status, "not_found")
       yield* accept("one")

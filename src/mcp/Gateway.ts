@@ -61,7 +61,7 @@ import type { UpstreamError } from "./Upstream.ts"
 import * as Upstream from "./Upstream.ts"
 
 export { type Credential, type FindCredential, ServerConfig, Servers } from "./gateway/config.ts"
-export type { Skipped } from "./gateway/definitions.ts"
+export type { Definition, Skipped } from "./gateway/definitions.ts"
 export type { Changed, Unaccepted } from "./gateway/drift.ts"
 export { UpstreamError } from "./Upstream.ts"
 

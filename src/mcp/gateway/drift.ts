@@ -17,12 +17,16 @@ import type { Definition, Listing, Tool } from "./definitions.ts"
 export interface Changed {
   readonly tool: string
   readonly fields: ReadonlyArray<string>
+  readonly accepted: Definition
+  /** What the server says now; `undefined` where that cannot be used at all. */
+  readonly offered: Definition | undefined
 }
 
 /** A tool that nobody has accepted, and what of its text speaks to a model. */
 export interface Unaccepted {
   readonly tool: string
   readonly findings: ReadonlyArray<string>
+  readonly offered: Definition
 }
 
 /** Accepted tools by name. */
@@ -65,15 +69,16 @@ export const compare = (pins: Pins, { skipped, tools }: Listing): Standing => {
   for (const [name, pin] of pins) {
     const now = tools.get(name)
     if (now?.digest === pin.digest) usable.set(name, pin)
-    else if (now !== undefined) {
-      changed.push({ tool: name, fields: fieldsThatDiffer(pin.definition, now.definition) })
-      // What it says now cannot be used at all.
-    } else if (unusable.has(name)) changed.push({ tool: name, fields: ["definition"] })
-    else missing.push(name)
+    else if (now === undefined && !unusable.has(name)) missing.push(name)
+    else {
+      const offered = now?.definition
+      const fields = offered === undefined ? ["definition"] : fieldsThatDiffer(pin.definition, offered)
+      changed.push({ tool: name, fields, accepted: pin.definition, offered })
+    }
   }
   const unaccepted = [...tools.values()]
     .filter(({ definition }) => !pins.has(definition.name))
-    .map(({ definition, findings }) => ({ tool: definition.name, findings }))
+    .map(({ definition, findings }) => ({ tool: definition.name, findings, offered: definition }))
   return { usable, changed, unaccepted, missing }
 }
 
