@@ -58,6 +58,7 @@ export const answer = Effect.fnUntraced(function* (
   const context = yield* McpSchema.McpRequestContext
   const session = Option.getOrUndefined(yield* Effect.serviceOption(McpSchema.McpServerClient))
   const principal = yield* CurrentPrincipal
+  const client = clientOf(serving.notifications, context)
   const incoming: Incoming = {
     serving,
     pipeline: yield* serving.pipeline,
@@ -65,13 +66,21 @@ export const answer = Effect.fnUntraced(function* (
     args,
     context,
     principal,
-    client: clientOf(serving.notifications, context)
+    client
   }
-  if (context.protocolVersion >= asksByResult) return yield* askingByResult(incoming)
-  return session !== undefined && Confirmation.canAsk(context.clientCapabilities, principal)
-    ? yield* askingInSession(incoming, session)
-    : yield* plainly(incoming)
+  return yield* Effect.ensuring(answering(incoming, session), client.end)
 })
+
+const answering = (
+  incoming: Incoming,
+  session: McpSchema.McpServerClient["Service"] | undefined
+): Answered => {
+  const { context, principal } = incoming
+  if (context.protocolVersion >= asksByResult) return askingByResult(incoming)
+  return session !== undefined && Confirmation.canAsk(context.clientCapabilities, principal)
+    ? askingInSession(incoming, session)
+    : plainly(incoming)
+}
 
 // --- Once through the pipeline ---------------------------------------------
 

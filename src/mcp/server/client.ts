@@ -40,16 +40,22 @@ export const log = (level: Level, data: unknown, logger?: string): Effect.Effect
     client === undefined ? Effect.void : client.log(level, data, logger)
   )
 
+/** A client for as long as its request is being answered: whatever a handler has left running tells it nothing later. */
+export interface RequestClient extends Client {
+  readonly end: Effect.Effect<void>
+}
+
 /** The client of one request. Effect keeps what a client does not listen to. */
 export const clientOf = (
   notifications: McpServer["Service"]["notifications"],
   { requestMetadata }: McpRequestContext["Service"]
-): Client => {
+): RequestClient => {
   const token = requestMetadata?.["progressToken" as keyof typeof requestMetadata] as unknown
   let last = Number.NEGATIVE_INFINITY
+  let ended = false
   const tell = (progress: Progress): Effect.Effect<void> => {
     if (typeof token !== "string" && typeof token !== "number") return Effect.void
-    if (!(progress.progress > last)) return Effect.void
+    if (ended || !(progress.progress > last)) return Effect.void
     last = progress.progress
     return Effect.ignore(notifications["notifications/progress"]({ ...progress, progressToken: token }))
   }
@@ -57,6 +63,11 @@ export const clientOf = (
     progress: (progress) => Effect.suspend(() => tell(progress)),
     step: (message) => Effect.suspend(() => tell({ progress: Math.max(last, 0) + 1, message })),
     log: (level, data, logger) =>
-      Effect.ignore(notifications["notifications/message"]({ level, data, logger }))
+      Effect.suspend(() =>
+        ended ? Effect.void : Effect.ignore(notifications["notifications/message"]({ level, data, logger }))
+      ),
+    end: Effect.sync(() => {
+      ended = true
+    })
   }
 }

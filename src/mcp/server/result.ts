@@ -56,7 +56,7 @@ export const failureOf = (
   about: Readonly<Record<string, unknown>>
 ): McpSchema.CallToolResult => {
   const passed =
-    tool !== undefined && passesContent(tool) && isCallResult(failure)
+    tool !== undefined && passesContent(tool) && isCallResult(failure) && !isTooDeep(failure)
       ? passedOn(failure, reader, true)
       : undefined
   return passed instanceof McpSchema.CallToolResult
@@ -79,6 +79,7 @@ const passedOn = (
     const asks = { inputRequests, requestState } as ConstructorParameters<typeof McpSchema.InputRequired>[0]
     return reader.protocolVersion >= asksByResult ? new McpSchema.InputRequired(asks) : cannotAsk
   }
+  if (isTooDeep(rest)) throw tooDeep
   return new McpSchema.CallToolResult({
     ...rest,
     content: content.flatMap((part) => shown(part, reader)),
@@ -99,8 +100,21 @@ const cannotAsk = new McpSchema.CallToolResult({
 })
 
 /** What a client was promised, and objects, which every version can carry. */
-const structuredOf = (tool: CompiledTool, encoded: unknown): unknown =>
-  typeof encoded === "object" || listed(tool).outputSchema !== undefined ? encoded : undefined
+const structuredOf = (tool: CompiledTool, encoded: unknown): unknown => {
+  const isPromised = listed(tool).outputSchema !== undefined
+  if (typeof encoded !== "object" && !isPromised) return undefined
+  if (!isTooDeep(encoded)) return encoded
+  if (isPromised) throw tooDeep
+  return undefined
+}
+
+/** Who writes what is nested far deeper runs out of stack, and then the client hears nothing at all. */
+const isTooDeep = (value: unknown, levels = 500): boolean =>
+  typeof value === "object" &&
+  value !== null &&
+  (levels === 0 || Object.values(value).some((part) => isTooDeep(part, levels - 1)))
+
+const tooDeep = new RangeError("The result is nested too deeply to be sent")
 
 const listed = (tool: CompiledTool): McpSchema.Tool => {
   const known = listings.get(tool)
