@@ -68,7 +68,12 @@ export const sinks: ReadonlyArray<Sink> = [
   sink("mcp/index.ts", [], "caller", "results, refusals, progress, and questions with redacted arguments"),
   sink("mcp/server/confirmation.ts", ["log"], "cause", "why a client did not ask its human"),
   sink("mcp/server/registration.ts", ["log"], "names", "tools whose schemas cannot be listed"),
-  sink("mcp/Gateway.ts", ["publish"], "names", "that a server's state has changed"),
+  sink(
+    "mcp/Gateway.ts",
+    ["publish", "log"],
+    "names",
+    "that a server has changed, and what waits for operators"
+  ),
   sink(
     "mcp/gateway/connecting.ts",
     ["log"],
