@@ -187,7 +187,7 @@ describe("tools of other servers", () => {
 
 describe("names", () => {
   const both = {
-    slow: scripted({ mode: "deaf" }, { prefix: "", startTimeout: "1 second" }),
+    slow: scripted({ late: 500 }, { prefix: "" }),
     quick: scripted({}, { prefix: "" })
   }
 
@@ -608,7 +608,7 @@ describe("servers that fail", () => {
             older: scripted({ mode: "older" }),
             garbage: scripted({ mode: "garbage" }),
             // It is given half of this time to answer what it does not know.
-            deaf: scripted({ mode: "deaf" }, { startTimeout: "3 seconds" })
+            deaf: scripted({ mode: "deaf" }, { startTimeout: "6 seconds" })
           }
         })
       )

@@ -35,6 +35,8 @@ export interface Plan {
     | "toolless"
   /** A file that holds its list of tools as JSON; else it has those below. */
   readonly tools?: string
+  /** Reads nothing for so many milliseconds. */
+  readonly late?: number
   /** A file that holds its list of prompts as JSON; without one it has none. */
   readonly prompts?: string
   /** A file that it appends to what happens to it, a line each. */
@@ -225,6 +227,10 @@ function serve(plan: Plan): void {
       send({ id, error: { code: -32601, message: "Method not found" } })
   }
 
-  createInterface({ input: process.stdin }).on("line", (line) => handle(JSON.parse(line) as Json))
+  const read = (): void => {
+    createInterface({ input: process.stdin }).on("line", (line) => handle(JSON.parse(line) as Json))
+  }
+  if (plan.late === undefined) read()
+  else setTimeout(read, plan.late)
   if (mode !== "stubborn") process.stdin.on("end", () => process.exit(0))
 }
