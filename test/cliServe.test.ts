@@ -13,6 +13,11 @@ const filesystem = join(
   "../node_modules/@modelcontextprotocol/server-filesystem/dist/index.js"
 )
 
+const everything = join(
+  import.meta.dirname,
+  "../node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+)
+
 const connected = (
   transport: StdioClientTransport | StreamableHTTPClientTransport
 ): Effect.Effect<Client, Error, Scope.Scope> =>
@@ -140,6 +145,27 @@ describe("interlock gateway", patience, () => {
       assert.strictEqual(accepted.code, 0, accepted.stderr)
       const again = yield* at.run(["call", "files__read_text_file", '{"path":"plan.txt"}'])
       assert.deepStrictEqual([again.code, again.stdout], [0, "Measure twice.\n"])
+    })
+  )
+
+  it.live("passes on what servers have beside tools", () =>
+    Effect.gen(function* () {
+      const at = yield* folder({
+        "interlock.config.json": JSON.stringify({
+          principals: { me: { roles: ["admin"] } },
+          mcpServers: { all: { command: process.execPath, args: [everything] } }
+        })
+      })
+      const client = yield* stdio(at, "gateway")
+      const { prompts } = yield* Effect.promise(() => client.listPrompts())
+      assert.include(
+        prompts.map(({ name }) => name),
+        "all__simple-prompt"
+      )
+      const { resources } = yield* Effect.promise(() => client.listResources())
+      const uri = resources[0]?.uri ?? ""
+      const { contents } = yield* Effect.promise(() => client.readResource({ uri }))
+      assert.strictEqual(contents[0]?.uri, uri)
     })
   )
 

@@ -4,9 +4,12 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as McpServer from "effect/ai/McpServer"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { version } from "../internal/version.ts"
 import * as Mcp from "../mcp/index.ts"
 import { complain } from "./ExitCode.ts"
@@ -15,8 +18,17 @@ import * as Secrets from "./Secrets.ts"
 
 const server = { name: "interlock", version, protocols: Mcp.protocols } as const
 
-/** Every registered tool, for whom the middleware says that it is. */
-const registrations = Mcp.layerRegistry
+/** Every registered tool, for whom the middleware says that it is; and what else upstream servers have, where there are any. */
+const registrations = Layer.unwrap(
+  Effect.map(Effect.serviceOption(Mcp.Gateway.Gateway), (gateway) =>
+    Option.isNone(gateway)
+      ? Mcp.layerRegistry
+      : Layer.merge(
+          Mcp.layerRegistry,
+          Layer.provide(Mcp.Gateway.layerMcp, Layer.succeed(Mcp.Gateway.Gateway, gateway.value))
+        )
+  )
+)
 
 // --- stdio -----------------------------------------------------------------
 
@@ -24,9 +36,14 @@ const registrations = Mcp.layerRegistry
 const stdio = Effect.gen(function* () {
   const { principal } = yield* Project
   const middleware = Mcp.visibilityRegistry.combine(Mcp.principal(principal))
-  return yield* Layer.launch(
-    McpServer.layerStdio({ ...server, registrations: registrations.pipe(Layer.provide(middleware.layer)) })
+  const serving = yield* Effect.forkChild(
+    Layer.launch(
+      McpServer.layerStdio({ ...server, registrations: registrations.pipe(Layer.provide(middleware.layer)) })
+    )
   )
+  // It interrupts itself when its client has closed stdin, which is how a session ends; a signal interrupts who waits here.
+  const exit = yield* Fiber.await(serving)
+  return yield* Exit.hasInterrupts(exit) ? Effect.void : exit
 })
 
 // --- HTTP ------------------------------------------------------------------
