@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import type { Status } from "../ToolError.ts"
+import * as Output from "./Output.ts"
 
 /** By name; each number means one thing. */
 export const exitCodes = {
@@ -72,7 +73,8 @@ export class Complaint extends Schema.TaggedError<Complaint>("interlock/cli/Comp
     return this.complaint
   }
   override get [CliError.userMessage](): string {
-    return this.complaint
+    // Names of elsewhere are in it.
+    return Output.lines(this.complaint)
   }
 }
 

@@ -49,6 +49,15 @@ const painter = (coloured: boolean): Paint => {
 export const colours = painter(true)
 export const noColours = painter(false)
 
+// --- Texts of elsewhere ----------------------------------------------------
+
+/** Line by line; tabs move a cursor, and nothing else. */
+export const lines = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => line.split("\t").map(plain).join("\t"))
+    .join("\n")
+
 // --- Tables ----------------------------------------------------------------
 
 /** Text of elsewhere on one line, cut to a width. */

@@ -72,8 +72,16 @@ export class Project extends Context.Service<
 // --- Principals ------------------------------------------------------------
 
 /** Without a configuration it is whoever is logged in, who may read. */
-const unconfigured = (): Principal.Principal =>
-  Principal.make({ id: Os.userInfo().username, roles: ["read"] })
+const unconfigured = (): Principal.Principal => Principal.make({ id: account(), roles: ["read"] })
+
+const account = (): string => {
+  try {
+    return Os.userInfo().username
+  } catch {
+    // In containers an account may have no name.
+    return `uid-${process.getuid?.()}`
+  }
+}
 
 const principalsOf = (config: Config): ReadonlyMap<string, Principal.Principal> =>
   new Map(
@@ -130,26 +138,38 @@ const keyring = Layer.unwrap(
     const fs = yield* FileSystem
     const path = yield* Path
     const { key } = loaded.config
-    if (key !== undefined) return keysOf(Redacted.value(yield* Secrets.read(key, resolve)))
-    const file = path.join(path.dirname(state), "key")
-    if (!(yield* fs.exists(file))) {
-      const bytes = (yield* WebCrypto).getRandomValues(new Uint8Array(48))
-      // Of two that make one at once, the first one's counts.
-      yield* fs
-        .writeFileString(file, `1:${Base64Url.encode(bytes)}\n`, { flag: "wx", mode: 0o600 })
-        .pipe(Effect.ignore)
+    if (key !== undefined) {
+      return yield* keysOf(Redacted.value(yield* Secrets.read(key, resolve)), Secrets.place(key))
     }
-    return keysOf(yield* fs.readFileString(file))
+    const file = path.join(path.dirname(state), "key")
+    if (!(yield* fs.exists(file))) yield* makeKey(file)
+    return yield* keysOf(yield* fs.readFileString(file), Secrets.place({ file }))
   })
 )
 
+/** A key that is whole from the moment it is there. Of two that make one at once, the first one's counts. */
+const makeKey = Effect.fnUntraced(function* (file: string) {
+  const fs = yield* FileSystem
+  const random = yield* WebCrypto
+  const bytes = (size: number) => Base64Url.encode(random.getRandomValues(new Uint8Array(size)))
+  const draft = `${file}.${bytes(6)}`
+  const write = (to: string) => fs.writeFileString(to, `1:${secret}\n`, { flag: "wx", mode: 0o600 })
+  const secret = bytes(48)
+  // Where there are no links it is not there at once, which is still better than none.
+  const put = Effect.catch(fs.link(draft, file), () => Effect.ignore(write(file)))
+  yield* Effect.ensuring(Effect.andThen(write(draft), put), Effect.ignore(fs.remove(draft)))
+})
+
 /** Lines, or items between commas, of `id:secret`; the first one signs, the others still open what they signed. */
-const keysOf = (text: string): Layer.Layer<Keyring.Keyring> => {
+const keysOf = (text: string, place: string): Effect.Effect<Layer.Layer<Keyring.Keyring>, Complaint> => {
   const entries = text.split(/[\n,]/).flatMap((line) => {
     const [, id, secret] = /^\s*([\w-]+)\s*:\s*(\S+)\s*$/.exec(line) ?? []
     return id === undefined || secret === undefined ? [] : [[id, Redacted.make(secret)] as const]
   })
-  return Keyring.layer({ active: entries[0]?.[0] ?? "", keys: Object.fromEntries(entries) })
+  const [first] = entries
+  return first === undefined
+    ? complain("usage", `There is no key in ${place}: it must have the form id:secret.`)
+    : Effect.succeed(Keyring.layer({ active: first[0], keys: Object.fromEntries(entries) }))
 }
 
 /** The state file, in a folder that only its owner can read. */

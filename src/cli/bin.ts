@@ -15,11 +15,14 @@ if (major < 22 || (major === 22 && minor < 19)) {
 // A third of the time until a command begins is compiling: Node keeps what it has compiled, where it may.
 Module.enableCompileCache()
 
-// Whoever reads the output may stop, as `head` does: then there is nobody to tell.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Whoever reads the output may stop, as `head` does: then there is nobody to tell.
   if (error.code === "EPIPE") process.exit(0)
-  throw error
+  console.error(`interlock: the output cannot be written: ${error.code ?? error.message}`)
+  process.exit(1)
 })
+// What is said beside it has no reader any more; the work goes on.
+process.stderr.on("error", () => undefined)
 
 const platform = await import("./platform.ts").catch((error: NodeJS.ErrnoException) => {
   const [, missing] = /Cannot find package '([^']+)'/.exec(error.message) ?? []

@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as Credentials from "../toolbox/Credentials.ts"
 import type { Config, Secret } from "./Config.ts"
+import * as Output from "./Output.ts"
 import { Project } from "./Project.ts"
 import * as Secrets from "./Secrets.ts"
 
@@ -41,7 +42,8 @@ export const layer: Layer.Layer<Credentials.Credentials, never, Project | FileSy
     const found = yield* Effect.forEach(Object.entries(loaded.config.credentials ?? {}), ([name, entry]) =>
       Effect.matchEffect(Secrets.read(secretOf(entry), resolve), {
         onSuccess: (secret) => Effect.succeed([[name, withSecret(entry, secret)] as const]),
-        onFailure: ({ message }) => Effect.as(Console.error(`interlock: credential ${name}: ${message}`), [])
+        onFailure: ({ message }) =>
+          Effect.as(Console.error(Output.lines(`interlock: credential ${name}: ${message}`)), [])
       })
     )
     return Credentials.layer(Object.fromEntries(found.flat()))

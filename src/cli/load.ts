@@ -67,6 +67,16 @@ export const parse = (value: unknown, file: string, at: Located): Result.Result<
 
 /** JSON with comments and trailing commas. */
 export const parseJson = (text: string, file: string): Result.Result<Config, ConfigError> => {
+  try {
+    return parseText(text, file)
+  } catch (error) {
+    // Whoever reads it goes as deep as it is nested.
+    if (error instanceof RangeError) return Result.fail(problem(file, "it is nested too deeply"))
+    throw error
+  }
+}
+
+const parseText = (text: string, file: string): Result.Result<Config, ConfigError> => {
   const errors: Array<Jsonc.ParseError> = []
   const tree = Jsonc.parseTree(text, errors, { allowTrailingComma: true })
   const position = (offset: number) => {

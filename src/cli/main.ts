@@ -67,8 +67,8 @@ export const root = Command.make("interlock").pipe(
 const presenter: CliOutput.Presenter = {
   present: (event) => {
     if (event._tag !== "InvalidInvocation") return CliOutput.defaultPresenter.present(event)
-    const lines = event.errors.map((error) => error.message)
-    return Console.error([...lines, `See: ${event.commandPath.join(" ")} --help`].join("\n"))
+    const wrong = event.errors.map((error) => Output.lines(error.message))
+    return Console.error([...wrong, `See: ${event.commandPath.join(" ")} --help`].join("\n"))
   }
 }
 

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { Stdio } from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import { plain, plainJson } from "../internal/plainText.ts"
+import { plainJson } from "../internal/plainText.ts"
 import { isUsable, type ToolResult } from "../ToolResult.ts"
 import { complain, end, ofStatus } from "./ExitCode.ts"
 import * as Output from "./Output.ts"
@@ -50,17 +50,10 @@ const failureOf = ({ error }: ToolResult): string => {
     .join("\n  ")
 }
 
-/** Line by line; tabs move a cursor, and nothing else. */
-const onTerminal = (shown: string): string =>
-  shown
-    .split("\n")
-    .map((line) => line.split("\t").map(plain).join("\t"))
-    .join("\n")
-
 /** Prints the value, or why there is none, and ends as the status says. */
 export const showResult = Effect.fnUntraced(function* (result: ToolResult) {
   // A pipe gets a text as it is; on a terminal it must not act.
-  const show = (yield* (yield* Stdio).stdoutIsTerminal) ? onTerminal : identity<string>
+  const show = (yield* (yield* Stdio).stdoutIsTerminal) ? Output.lines : identity<string>
   yield* Output.print(result, ({ status, value }, paint) =>
     isUsable(result) ? show(text(value ?? null)) : `${paint.red(status)}  ${failureOf(result)}`
   )

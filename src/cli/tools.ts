@@ -21,6 +21,7 @@ import * as Slack from "../toolbox/Slack.ts"
 import type { Platform } from "./Config.ts"
 import * as ConfiguredCredentials from "./credentials.ts"
 import { messageOf } from "./failures.ts"
+import * as Output from "./Output.ts"
 import { Project } from "./Project.ts"
 
 /** What tools of a configuration may need. */
@@ -127,7 +128,7 @@ const fill = Effect.gen(function* () {
       Effect.catchCause((cause) => {
         if (Cause.hasInterrupts(cause)) return Effect.failCause(cause)
         const failure = messageOf(Cause.squash(cause))
-        const said = Console.error(`interlock: ${name} gives no tools: ${failure}`)
+        const said = Console.error(Output.lines(`interlock: ${name} gives no tools: ${failure}`))
         return Effect.as(said, { name, failure, skipped: [] })
       })
     )

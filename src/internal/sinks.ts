@@ -124,17 +124,15 @@ export const sinks: ReadonlyArray<Sink> = [
     ["names", "relay"],
     "the address that is served; answers of the MCP server"
   ),
-  sink("cli/commands/batches.ts", ["console"], "names", "that a batch was forgotten"),
-  sink("cli/commands/gateway.ts", ["console"], "names", "how many tools were accepted"),
   sink("cli/commands/run.ts", ["console"], "caller", "results of the batch, to whoever runs it"),
   sink("cli/progressLine.ts", ["console"], "names", "how many calls of a batch ended, and how"),
   sink("cli/credentials.ts", ["console"], "names", "which secret is missing, and where it should be"),
   sink("cli/bin.ts", ["console"], "names", "why the program cannot run here"),
   sink(
     "cli/commands/init.ts",
-    ["console", "file"],
+    ["file"],
     "names",
-    "a configuration to begin with, and what to do next"
+    "a configuration to begin with, and that the state does not belong into a repository"
   ),
   sink("cli/main.ts", ["console"], "names", "what was wrong with the command line"),
   sink("cli/tools.ts", ["console"], "cause", "which source of tools failed, and why"),

@@ -1,6 +1,5 @@
 /** `interlock batches`: which batches the journal knows, and how to forget one. */
 
-import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
@@ -40,7 +39,7 @@ const forget = Command.make(
       complain("refused", message)
     )
     if (!known) return yield* complain("invalid", `There is no batch "${Output.cell(batch)}".`)
-    return yield* Console.log(`Forgot ${Output.cell(batch)}.`)
+    return yield* Output.print({ batch, forgotten: true }, () => `Forgot ${Output.cell(batch)}.`)
   })
 ).pipe(Command.withDescription("Forget a batch, with all its results"))
 

@@ -59,7 +59,8 @@ const howToGoOn = (result: ToolResult, executor: ToolExecutor<Registered>) =>
 /** Names that are like one that no tool has. */
 const suggest = Effect.fnUntraced(function* (executor: ToolExecutor<Registered>, name: string) {
   const near = yield* executor.search(name.replaceAll("_", " "), { limit: 3 })
-  if (near.length > 0) yield* Console.error(`Did you mean ${near.map(({ tool }) => tool.name).join(", ")}?`)
+  const names = near.map(({ tool }) => Output.cell(tool.name))
+  if (names.length > 0) yield* Console.error(`Did you mean ${names.join(", ")}?`)
 })
 
 // --- Commands --------------------------------------------------------------

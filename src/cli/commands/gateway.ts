@@ -1,6 +1,5 @@
 /** `interlock gateway`: serves upstream servers' tools, and looks at them and accepts what has changed. */
 
-import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -104,7 +103,10 @@ const accept = Command.make(
         )
       )
     const [after] = (yield* gateway.status).filter(({ name }) => name === server)
-    yield* Console.log(`Accepted: ${server} offers ${after?.tools.length ?? 0} tools.`)
+    yield* Output.print(
+      { server, tools: after?.tools ?? [] },
+      ({ tools }) => `Accepted: ${Output.cell(server)} offers ${tools.length} tools.`
+    )
   })
 ).pipe(
   Command.withDescription("Accept what a server says of its tools now, and write it to interlock.lock.json")

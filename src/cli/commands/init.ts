@@ -1,6 +1,5 @@
 /** `interlock init`: a commented configuration to begin with. */
 
-import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
@@ -8,6 +7,7 @@ import { FileSystem } from "effect/FileSystem"
 import { Path } from "effect/Path"
 import { complain } from "../ExitCode.ts"
 import * as load from "../load.ts"
+import * as Output from "../Output.ts"
 
 /** The data of a new configuration, as both kinds of file are written with it. */
 const body = `// Whom calls are made for. Roles: read, write (and send), admin (everything); or "capabilities".
@@ -53,7 +53,33 @@ export const templates: Readonly<Record<"json" | "ts", { readonly name: string; 
 }
 
 /** What is the folder's owner's alone does not belong into a repository. */
-const ignored = ".interlock/\n"
+const ignored = ".interlock/"
+
+const inRepository = Effect.gen(function* () {
+  const fs = yield* FileSystem
+  const path = yield* Path
+  for (let folder = path.resolve("."); ; folder = path.dirname(folder)) {
+    if (yield* exists(fs, path.join(folder, ".git"))) return true
+    if (path.dirname(folder) === folder) return false
+  }
+})
+
+/** Adds to what is there, whatever it is. */
+const ignoreState = Effect.gen(function* () {
+  const fs = yield* FileSystem
+  const before = yield* Effect.orElseSucceed(fs.readFileString(".gitignore"), () => "")
+  if (before.split(/\r?\n/).includes(ignored)) return
+  const line = before === "" || before.endsWith("\n") ? `${ignored}\n` : `\n${ignored}\n`
+  yield* written(fs, ".gitignore", line, "a")
+})
+
+const exists = (fs: FileSystem, file: string): Effect.Effect<boolean> =>
+  Effect.orElseSucceed(fs.exists(file), () => false)
+
+const written = (fs: FileSystem, file: string, text: string, flag: "w" | "wx" | "a") =>
+  Effect.catch(fs.writeFileString(file, text, { flag }), ({ reason }) =>
+    complain("usage", `${file} cannot be written: ${reason._tag}`)
+  )
 
 export const init = Command.make(
   "init",
@@ -73,18 +99,16 @@ export const init = Command.make(
     const { name, text } = templates[ts ? "ts" : "json"]
     if (!force) {
       for (const known of load.names) {
-        if (yield* fs.exists(known))
+        if (yield* exists(fs, known))
           return yield* complain("usage", `There is ${known} already: --force writes another.`)
       }
     }
-    yield* fs.writeFileString(name, text)
-    if (yield* fs.exists(".git")) {
-      const before = yield* Effect.orElseSucceed(fs.readFileString(".gitignore"), () => "")
-      if (!before.includes(ignored)) yield* fs.writeFileString(".gitignore", `${before}${ignored}`)
-    }
-    yield* Console.log(
+    // A link that leads nowhere is there all the same.
+    yield* written(fs, name, text, force ? "w" : "wx")
+    if (yield* inRepository) yield* ignoreState
+    yield* Output.print({ file: path.resolve(name) }, ({ file }) =>
       [
-        `Wrote ${path.resolve(name)}.`,
+        `Wrote ${file}.`,
         "Next:",
         "  interlock tools                 what you may use",
         `  interlock call calculator_evaluate '{"expression":"2*21"}'`,

@@ -8,6 +8,7 @@ import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Sqlite from "../../sql/Sqlite.ts"
 import type { Config, Secret } from "../Config.ts"
+import { secretOf } from "../credentials.ts"
 import * as Secrets from "../Secrets.ts"
 import { type Finding, note, ok, problem, warning } from "./Finding.ts"
 
@@ -118,13 +119,7 @@ const secretsOf = ({ credentials = {}, key, principals = {} }: Config) => {
     if (token !== undefined) named.push([`principals.${id}.token`, token])
   }
   for (const [name, credential] of Object.entries(credentials)) {
-    const secret =
-      credential.type === "bearer"
-        ? credential.token
-        : credential.type === "basic"
-          ? credential.password
-          : credential.value
-    named.push([`credentials.${name}`, secret])
+    named.push([`credentials.${name}`, secretOf(credential)])
   }
   return named
 }

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import { Stdio } from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { AuditLog, type AuditRecord, formatReport, type Selection } from "../../../AuditLog.ts"
+import { plainJson } from "../../../internal/plainText.ts"
 import { complain } from "../../ExitCode.ts"
 import { explained } from "../../failures.ts"
 import * as Flags from "../../flags.ts"
@@ -96,8 +97,18 @@ export const exportRecords = Command.make(
     const audit = yield* AuditLog
     const fs = yield* FileSystem
     const stdio = yield* Stdio
-    const lines = Stream.map(audit.export(yield* selectionOf(given)), (line) => `${line}\n`)
-    if (Option.isNone(out)) return yield* Stream.run(lines, stdio.stdout())
+    const records = audit.export(yield* selectionOf(given))
+    if (Option.isNone(out)) {
+      // A pipe gets a line as it is; on a terminal it must not act.
+      const shown = (yield* stdio.stdoutIsTerminal)
+        ? Stream.map(records, (line) => plainJson(JSON.parse(line)))
+        : records
+      return yield* Stream.run(
+        Stream.map(shown, (line) => `${line}\n`),
+        stdio.stdout()
+      )
+    }
+    const lines = Stream.map(records, (line) => `${line}\n`)
     const file = fs.sink(out.value, { flag: "wx", mode: 0o600 })
     yield* Stream.run(Stream.encodeText(lines), file).pipe(
       Effect.catchTag("PlatformError", (error) =>
