@@ -1,11 +1,11 @@
 /** What comes after a call's answer, and answers that could not be written. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Layer, Queue, Schema } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Queue, Schema, Stream } from "effect"
 import { McpProtocol, type McpServer, McpTest, Tool, Toolkit } from "effect/ai"
-import { Handlers } from "effect-interlock"
+import { Approvals, Handlers, Principal } from "effect-interlock"
 import * as Mcp from "effect-interlock/mcp"
 import * as Testing from "effect-interlock/testing"
-import { connect, type Era, eras, overHttp, serveHttp } from "./support/mcpHarness.ts"
+import { connect, type Era, eras, overHttp, prepared, serveHttp } from "./support/mcpHarness.ts"
 
 const { CallResult, PassesContent } = Mcp.Content
 
@@ -100,4 +100,65 @@ describe("an answered call", () => {
       )
     }).pipe(Effect.scoped)
   )
+})
+
+describe("a call that its human has confirmed", () => {
+  const tools = Toolkit.make(
+    Tool.make("hold", { success: Schema.String }),
+    Tool.make("pay", { success: Schema.String })
+  )
+
+  for (const era of eras) {
+    it.live(`leaves no grant for another when it is cancelled before it runs (${era})`, () =>
+      Effect.gen(function* () {
+        const [held, free] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        let paid = 0
+        const handlers = Handlers.toLayer(tools, {
+          hold: () =>
+            Effect.as(Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(free)), "held"),
+          pay: () => Effect.sync(() => `paid ${++paid}`)
+        })
+        const services = yield* Layer.build(
+          Testing.layer({
+            policy: { requireConfirmation: ["pay"] },
+            bulkhead: { maxConcurrent: 1, maxQueue: 9 }
+          })
+        )
+        const approvals = Context.get(services, Approvals.Approvals)
+        const becomes = (state: Approvals.State) =>
+          Effect.forkChild(Stream.runHead(Stream.filter(approvals.changes, (now) => now.state === state)), {
+            startImmediately: true
+          })
+        const url = yield* serveHttp(
+          Mcp.layer(tools).pipe(
+            Layer.provide(Mcp.principal(Principal.make({ id: "ada" })).layer),
+            Layer.provide([handlers, Layer.succeedContext(services)])
+          )
+        )
+        const says = ["accept", "decline"]
+        const options = prepared({ capabilities: { elicitation: { form: {} } } }, (client) =>
+          client.setRequestHandler(
+            "elicitation/create",
+            async () => ({ action: says.shift(), content: { confirm: true } }) as never
+          )
+        )
+        const client = yield* connect(era, overHttp(url), options)
+        const call = (name: string, signal?: AbortSignal) =>
+          client.callTool({ name, arguments: {} }, signal === undefined ? {} : { signal })
+        const holding = call("hold")
+        yield* Deferred.await(held)
+        const [granted, revoked] = [yield* becomes("granted"), yield* becomes("revoked")]
+        const cancel = new AbortController()
+        const paying = call("pay", cancel.signal).catch(() => "cancelled")
+        yield* Fiber.join(granted)
+        cancel.abort()
+        assert.strictEqual(yield* Effect.promise(() => paying), "cancelled")
+        yield* Fiber.join(revoked)
+        yield* Deferred.succeed(free, undefined)
+        yield* Effect.promise(() => holding)
+        assert.isTrue((yield* Effect.promise(() => call("pay"))).isError)
+        assert.deepStrictEqual([paid, says], [0, []])
+      }).pipe(Effect.scoped)
+    )
+  }
 })

@@ -47,6 +47,8 @@ interface Incoming {
   readonly context: RequestContext
   readonly principal: Principal
   readonly client: Client
+  /** The request to which its human has said yes. */
+  readonly confirmed: { request?: string }
 }
 
 /** Answers a call of a tool by name. */
@@ -66,9 +68,13 @@ export const answer = Effect.fnUntraced(function* (
     args,
     context,
     principal,
-    client
+    client,
+    confirmed: {}
   }
-  return yield* Effect.ensuring(answering(incoming, session), client.end)
+  return yield* answering(incoming, session).pipe(
+    Effect.onInterrupt(() => takeBack(incoming)),
+    Effect.ensuring(client.end)
+  )
 })
 
 const answering = (
@@ -187,14 +193,23 @@ const elsewhere = (incoming: Incoming, first: Ended): Answered =>
 
 /** Whether that decided it: somebody may have been faster, or it may not be theirs to decide. */
 const decide = (
-  { pipeline, principal }: Incoming,
+  { confirmed, pipeline, principal }: Incoming,
   request: string,
   answer: "yes" | "no"
 ): Effect.Effect<boolean> =>
-  Effect.match(Confirmation.decide(pipeline.kernel.approvals, request, answer, principal), {
-    onFailure: () => false,
-    onSuccess: () => true
+  Effect.suspend(() => {
+    if (answer === "yes") confirmed.request = request
+    return Effect.match(Confirmation.decide(pipeline.kernel.approvals, request, answer, principal), {
+      onFailure: () => false,
+      onSuccess: () => true
+    })
   })
+
+/** A yes is to this call: where it is cancelled before it runs, it must not let the next one through. */
+const takeBack = ({ confirmed, pipeline }: Incoming): Effect.Effect<void> =>
+  confirmed.request === undefined
+    ? Effect.void
+    : Effect.ignore(pipeline.kernel.approvals.revoke(confirmed.request, "The call was cancelled."))
 
 // --- Asking by a result ----------------------------------------------------
 
